@@ -1,0 +1,142 @@
+//! What nodes say to each other. A variant carries exactly its own fields, named as in the paper.
+
+use alloc::vec::Vec;
+
+use crate::types::{EntryMeta, Incarnation, Index, Term};
+
+/// Names one round of a leader's confirmation, or one request of a follower. It carries the incarnation drawn at start: an answer to
+/// a token of an earlier life, delivered after a restart, must not count.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct ReadToken {
+    /// The life of the process that drew it.
+    pub incarnation: Incarnation,
+    /// Counts up within that life.
+    pub round: u64,
+}
+
+/// One message from one node to another.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Message {
+    /// "Would you vote for me in `term`?" Changes no term (dissertation 9.6).
+    PreVote {
+        /// The term the sender would campaign in: one above its own.
+        term: Term,
+        /// The sender's last entry.
+        last_log_index: Index,
+        /// Its term.
+        last_log_term: Term,
+    },
+    /// Answers `PreVote`.
+    PreVoteReply {
+        /// Granted: the term that was asked about. Refused: the sender's own term.
+        term: Term,
+        /// Whether the sender would vote so.
+        vote_granted: bool,
+    },
+    /// A candidate asks for a vote (Raft 5.2). Granted only if its log is at least as up to date as ours (5.4.1).
+    RequestVote {
+        /// The candidate's term.
+        term: Term,
+        /// Its last entry.
+        last_log_index: Index,
+        /// Its term.
+        last_log_term: Term,
+        /// The leader itself asked for this election (dissertation 3.10): it may disturb a living leader.
+        transfer: bool,
+    },
+    /// Answers `RequestVote`.
+    RequestVoteReply {
+        /// The sender's term.
+        term: Term,
+        /// Whether the candidate has its vote.
+        vote_granted: bool,
+    },
+    /// A leader's entries (Raft 5.3); none: a probe of where the logs agree.
+    Append {
+        /// The leader's term.
+        term: Term,
+        /// The entry before the first of `entries`.
+        prev_log_index: Index,
+        /// Its term.
+        prev_log_term: Term,
+        /// How far the leader has committed.
+        leader_commit: Index,
+        /// Consecutive, from `prev_log_index + 1`. Their bytes travel beside this value.
+        entries: Vec<EntryMeta>,
+    },
+    /// Answers `Append`.
+    AppendReply {
+        /// The sender's term: above the leader's, if the append was of an older one.
+        term: Term,
+        /// What became of the entries.
+        outcome: AppendOutcome,
+    },
+    /// "I lead", at least once per heartbeat interval; also a read round (dissertation 6.4).
+    Heartbeat {
+        /// The leader's term.
+        term: Term,
+        /// What is committed *and* known to be in the receiver's log: a heartbeat may not commit entries that the follower does not share.
+        leader_commit: Index,
+        /// The newest read round, if one is under way.
+        read_token: Option<ReadToken>,
+    },
+    /// Answers `Heartbeat`.
+    HeartbeatReply {
+        /// The sender's term.
+        term: Term,
+        /// The heartbeat's token, unchanged.
+        read_token: Option<ReadToken>,
+    },
+    /// A follower asks its leader for an index to read at (dissertation 6.4).
+    ReadIndex {
+        /// The follower's term.
+        term: Term,
+        /// The follower's own token, for the answer.
+        token: ReadToken,
+    },
+    /// Answers `ReadIndex` once a round has confirmed the leader.
+    ReadIndexReply {
+        /// The leader's term.
+        term: Term,
+        /// The follower's token, unchanged.
+        token: ReadToken,
+        /// Everything committed when the request came: apply this far, then read.
+        index: Index,
+    },
+}
+
+/// What became of an `Append`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum AppendOutcome {
+    /// The follower's log agrees with the leader's up to here, and is on disk.
+    Accepted {
+        /// The last index that the append vouched for.
+        match_index: Index,
+    },
+    /// The entry before the first is missing or of another term.
+    Rejected {
+        /// The append's `prev_log_index`, unchanged: tells a late rejection from a fresh one.
+        prev_log_index: Index,
+        /// Where the logs may agree at best: the follower's last entry at or before `prev_log_index` whose term is at most the append's.
+        hint_index: Index,
+        /// Its term.
+        hint_term: Term,
+    },
+}
+
+impl Message {
+    /// The sender's term; `None` for a pre-vote and its answer, which must change no term.
+    pub fn term(&self) -> Option<Term> {
+        match self {
+            Message::PreVote { .. } | Message::PreVoteReply { .. } => None,
+            Message::RequestVote { term, .. }
+            | Message::RequestVoteReply { term, .. }
+            | Message::Append { term, .. }
+            | Message::AppendReply { term, .. }
+            | Message::Heartbeat { term, .. }
+            | Message::HeartbeatReply { term, .. }
+            | Message::ReadIndex { term, .. }
+            | Message::ReadIndexReply { term, .. } => Some(*term),
+        }
+    }
+}
