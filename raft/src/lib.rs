@@ -4,9 +4,9 @@
 #![cfg_attr(not(test), no_std)] // the compiler keeps that promise
 extern crate alloc;
 
-mod types; // Term, Index, NodeId, EntryMeta: the words everything else is made of
 mod entry; // the 24 bytes before every payload, on disk and on the wire alike
-mod message; // what nodes say to each other
+mod message;
+mod types; // Term, Index, NodeId, EntryMeta: the words everything else is made of // what nodes say to each other
 
 pub use entry::{ENTRY_HEADER_LEN, EntryHeader, EntryHeaderError};
 pub use message::{AppendOutcome, Message, ReadToken};

@@ -2,8 +2,8 @@
 //!
 //! It does no I/O. Every length is checked against its limit before anything is allocated for it.
 
-pub mod limits; // every bound on bytes from outside, with its reason
+pub mod client;
 pub mod command; // what the log carries: writes and the cluster's own records
 pub mod hello; // the first frame on every connection
-pub mod peer; // between nodes
-pub mod client; // between a client and a node
+pub mod limits; // every bound on bytes from outside, with its reason
+pub mod peer; // between nodes // between a client and a node
