@@ -10,4 +10,4 @@ mod types; // Term, Index, NodeId, EntryMeta: the words everything else is made 
 
 pub use entry::{ENTRY_HEADER_LEN, EntryHeader, EntryHeaderError};
 pub use message::{AppendOutcome, Message, ReadToken};
-pub use types::{ClusterId, DiskId, EntryId, EntryKind, EntryMeta, HardState, Incarnation, Index, NodeId, Term};
+pub use types::{ClusterId, DiskId, EntryId, EntryKind, EntryMeta, HardState, Incarnation, Index, NodeId, TERM_AND_INDEX_LIMIT, Term};

@@ -1,14 +1,51 @@
 //! Between a client and a node. Requests carry an id; replies may come out of order.
+//!
+//! How fields are written stands in PROTOCOL.md, "Fields". The body of a request, a frame of kind 5:
+//!
+//! | offset | size | field      | meaning                                                              |
+//! |-------:|-----:|------------|----------------------------------------------------------------------|
+//! |      0 |    8 | request id | the client's; the reply repeats it                                   |
+//! |      8 |    1 | type       | 1 write, 2 get, 3 status, 4 members                                  |
+//! |      9 |      | write      | the encoded command, to the end                                      |
+//! |      9 |      | get        | key bytes                                                            |
+//!
+//! The body of a reply, a frame of kind 6, begins with the request id 8 and a type 1:
+//!
+//! | type | reply           | fields behind the type, in this order                                                                    |
+//! |-----:|-----------------|----------------------------------------------------------------------------------------------------------|
+//! |    1 | written         | outcome 1: 1 done, 2 deleted, 3 not found, 4 swapped, 5 not swapped, 6 value too long; version 8 (0: no such key), position 8 |
+//! |    2 | value           | position 8, optional: version 8, modified 8, value bytes                                                 |
+//! |    3 | status          | a node's status, to the end                                                                              |
+//! |    4 | members         | leader optional 8, list of: id 8, name text, client addr text                                            |
+//! |    5 | not leader      | leader optional 8, client addr text                                                                      |
+//! |    6 | busy            | reason 1: 1 uncommitted, 2 waiting, 3 full                                                               |
+//! |    7 | forming         | list of: name text                                                                                       |
+//! |    8 | replaced        |                                                                                                          |
+//! |    9 | leadership lost |                                                                                                          |
+//! |   10 | session expired |                                                                                                          |
+//! |   11 | rejected        | reason 1: 1 key empty, 2 key too long, 3 value too long, 4 version, 5 sequence                           |
 
-use raft::{Index, NodeId, Term};
+use raft::{Index, NodeId};
+
+use crate::codec::{DecodeError, Reader, Writer};
+use crate::frame::{Frame, Kind, encode_frame};
+use crate::hello::MemberAddress;
+use crate::limits::{ADDRESS_LEN_MAX, NAME_LEN_MAX};
+use crate::status::NodeStatus;
 
 /// What a client asks. A write's payload is an encoded `Command::Write`: the node checks it and logs those very bytes.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Request<'a> {
     /// A write.
-    Write { command: &'a [u8] },
+    Write {
+        /// What `encode_write` wrote.
+        command: &'a [u8],
+    },
     /// A linearizable read of one key, at any node.
-    Get { key: &'a [u8] },
+    Get {
+        /// Which key.
+        key: &'a [u8],
+    },
     /// How is this node?
     Status,
     /// Whom do you know? Answered as `Welcome` is.
@@ -20,18 +57,39 @@ pub enum Request<'a> {
 pub enum Reply {
     /// The write took effect (or, for a lost cas and the like, was decided) at this position. The same for every retry of the call.
     Written(Written),
-    /// The value at `position`; `None`: no such key.
-    Value { value: Option<Value>, position: Index },
+    /// What a key holds.
+    Value {
+        /// `None`: no such key.
+        value: Option<Value>,
+        /// The log index it was read at.
+        position: Index,
+    },
     /// How this node is.
     Status(Box<NodeStatus>),
     /// Whom this node knows.
-    Members { leader: Option<NodeId>, members: Vec<crate::hello::MemberAddress> },
+    Members {
+        /// The leader it knows of.
+        leader: Option<NodeId>,
+        /// All members.
+        members: Vec<MemberAddress>,
+    },
     /// Not done, nothing appended: ask the leader, if it is known.
-    NotLeader { leader: Option<NodeId>, client_addr: String },
+    NotLeader {
+        /// The leader it knows of.
+        leader: Option<NodeId>,
+        /// Where clients reach that leader; empty: unknown.
+        client_addr: String,
+    },
     /// Not done, nothing appended: try again later.
-    Busy { reason: BusyReason },
-    /// Not done, nothing appended: the cluster is not formed yet; these members were never heard.
-    Forming { missing: Vec<String> },
+    Busy {
+        /// Why.
+        reason: BusyReason,
+    },
+    /// Not done, nothing appended: the cluster is not formed yet.
+    Forming {
+        /// The names of the members that were never heard.
+        missing: Vec<String>,
+    },
     /// This attempt was appended and another entry now stands in its place: it will never take effect. Safe to retry.
     Replaced,
     /// This attempt was appended, then leadership was lost: it may still take effect. Retry under the same sequence number to learn.
@@ -39,7 +97,10 @@ pub enum Reply {
     /// Refused: the session was evicted, or never existed and was born at or before the horizon. Never run.
     SessionExpired,
     /// Refused, now and for ever.
-    Rejected { reason: RejectedReason },
+    Rejected {
+        /// Why.
+        reason: RejectedReason,
+    },
 }
 
 /// What a write did.
@@ -57,17 +118,17 @@ pub struct Written {
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum WriteOutcome {
     /// Put, append: done.
-    Done,
+    Done = 1,
     /// Delete: it was there, and is gone.
-    Deleted,
+    Deleted = 2,
     /// Delete: it was not there.
-    NotFound,
+    NotFound = 3,
     /// Cas: swapped.
-    Swapped,
+    Swapped = 4,
     /// Cas: not as expected; nothing changed.
-    NotSwapped,
+    NotSwapped = 5,
     /// Append: the value would pass its limit; nothing changed.
-    ValueTooLong,
+    ValueTooLong = 6,
 }
 
 /// A value and its history.
@@ -85,117 +146,206 @@ pub struct Value {
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum BusyReason {
     /// Too many bytes proposed and not yet committed.
-    Uncommitted,
+    Uncommitted = 1,
     /// Too many requests waiting.
-    Waiting,
+    Waiting = 2,
     /// The state is at `--max-data-bytes`; deletes go on.
-    Full,
+    Full = 3,
 }
 
 /// Why a request is refused for ever.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum RejectedReason {
     /// A key of no bytes.
-    KeyEmpty,
+    KeyEmpty = 1,
     /// A key above `KEY_LEN_MAX`.
-    KeyTooLong,
+    KeyTooLong = 2,
     /// A value above `VALUE_LEN_MAX`.
-    ValueTooLong,
+    ValueTooLong = 3,
     /// A command or a request of a version or kind this node does not know.
-    Version,
+    Version = 4,
     /// A sequence number outside the session's window.
-    Sequence,
+    Sequence = 5,
 }
 
-/// A role, for people.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-pub enum RoleName {
-    /// Follows.
-    Follower,
-    /// Asks whether it would be elected.
-    PreCandidate,
-    /// Asks to be elected.
-    Candidate,
-    /// Leads.
-    Leader,
-    /// Learns, and does not vote.
-    Learner,
+/// Why a frame is no request.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum RequestError {
+    /// A request that this version does not know: answer `Rejected { Version }`.
+    #[error("request {request_id} is of unknown type {code}")]
+    Unknown {
+        /// Its id, for the answer.
+        request_id: u64,
+        /// The type.
+        code: u8,
+    },
+    /// No request at all: close the connection.
+    #[error(transparent)]
+    Malformed(#[from] DecodeError),
 }
 
-/// How a node is, as it sees itself.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct NodeStatus {
-    /// Which cluster.
-    pub cluster_id: raft::ClusterId,
-    /// Who.
-    pub id: NodeId,
-    /// Its name.
-    pub name: String,
-    /// Where clients reach it.
-    pub client_addr: String,
-    /// Where peers reach it.
-    pub peer_addr: String,
-    /// What it does.
-    pub role: RoleName,
-    /// Whether it votes.
-    pub voter: bool,
-    /// Whom it follows.
-    pub leader: Option<NodeId>,
-    /// Its term.
-    pub term: Term,
-    /// First entry it still has.
-    pub first_log_index: Index,
-    /// Last entry it has.
-    pub last_log_index: Index,
-    /// Committed.
-    pub commit_index: Index,
-    /// Applied.
-    pub applied_index: Index,
-    /// Last entry in its snapshot; 0: none.
-    pub snapshot_index: Index,
-    /// Encoded hard state and entries above the snapshot, bytes.
-    pub log_bytes: u64,
-    /// The snapshot, bytes.
-    pub snapshot_bytes: u64,
-    /// Keys.
-    pub keys: u64,
-    /// Keys and values, bytes.
-    pub data_bytes: u64,
-    /// Sessions.
-    pub sessions: u64,
-    /// Digest of the state at `digest_index`.
-    pub state_digest: u64,
-    /// The applied index that `state_digest` belongs to.
-    pub digest_index: Index,
-    /// Messages received from peers since the start.
-    pub peer_messages_received: u64,
-    /// Bytes sent to and received from peers since the start.
-    pub peer_bytes: u64,
-    /// 99th percentile of the log's sync, microseconds, since the start.
-    pub fsync_us_p99: u64,
-    /// Since the start, milliseconds.
-    pub uptime_ms: u64,
-    /// Its version.
-    pub version: String,
-    /// Whether every first member was heard and recorded; until then nothing is served.
-    pub formed: bool,
-    /// The members, as this node knows them.
-    pub members: Vec<MemberStatus>,
+/// Appends the frame.
+pub fn encode_request(request_id: u64, request: &Request<'_>, out: &mut Vec<u8>) {
+    encode_frame(out, Kind::Request, |out| {
+        out.put_u64(request_id);
+        match request {
+            Request::Write { command } => {
+                out.put_u8(1);
+                out.extend_from_slice(command);
+            }
+            Request::Get { key } => {
+                out.put_u8(2);
+                out.put_bytes(key);
+            }
+            Request::Status => out.put_u8(3),
+            Request::Members => out.put_u8(4),
+        }
+    });
 }
 
-/// A member, as a node knows it.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct MemberStatus {
-    /// Its id.
-    pub id: NodeId,
-    /// Its name.
-    pub name: String,
-    /// Whether it votes.
-    pub voter: bool,
-    /// Where clients reach it; empty: never announced.
-    pub client_addr: String,
-    /// Where peers reach it.
-    pub peer_addr: String,
-    /// Whether it has announced its disk.
-    pub announced: bool,
+/// A request and its id. A write's command is not looked into: see `Command::decode`.
+pub fn decode_request(frame: Frame<'_>) -> Result<(u64, Request<'_>), RequestError> {
+    let mut reader = Reader::new(frame.expect(Kind::Request)?);
+    let request_id = reader.u64("request_id")?;
+    let request = match reader.u8("request type")? {
+        1 => Request::Write { command: reader.rest() },
+        2 => Request::Get { key: reader.bytes("key")? },
+        3 => Request::Status,
+        4 => Request::Members,
+        code => return Err(RequestError::Unknown { request_id, code }),
+    };
+    reader.finish()?;
+    Ok((request_id, request))
+}
+
+/// Appends the frame.
+pub fn encode_reply(request_id: u64, reply: &Reply, out: &mut Vec<u8>) {
+    encode_frame(out, Kind::Reply, |out| {
+        out.put_u64(request_id);
+        reply.write(out);
+    });
+}
+
+/// A reply and the id of its request.
+pub fn decode_reply(frame: Frame<'_>) -> Result<(u64, Reply), DecodeError> {
+    let mut reader = Reader::new(frame.expect(Kind::Reply)?);
+    let request_id = reader.u64("request_id")?;
+    let reply = Reply::read(&mut reader)?;
+    reader.finish()?;
+    Ok((request_id, reply))
+}
+
+impl Reply {
+    fn write(&self, out: &mut Vec<u8>) {
+        match self {
+            Reply::Written(written) => {
+                out.put_u8(1);
+                written.write(out);
+            }
+            Reply::Value { value, position } => {
+                out.put_u8(2);
+                out.put_u64(position.0);
+                out.put_optional(value.as_ref(), |out, value| {
+                    out.put_u64(value.version);
+                    out.put_u64(value.modified.0);
+                    out.put_bytes(&value.value);
+                });
+            }
+            Reply::Status(status) => {
+                out.put_u8(3);
+                status.encode(out);
+            }
+            Reply::Members { leader, members } => {
+                out.put_u8(4);
+                out.put_optional(*leader, |out, leader| out.put_u64(leader.0));
+                out.put_list(members, |out, member| member.write(out));
+            }
+            Reply::NotLeader { leader, client_addr } => {
+                out.put_u8(5);
+                out.put_optional(*leader, |out, leader| out.put_u64(leader.0));
+                out.put_text(client_addr, ADDRESS_LEN_MAX);
+            }
+            Reply::Busy { reason } => {
+                out.put_u8(6);
+                out.put_u8(*reason as u8);
+            }
+            Reply::Forming { missing } => {
+                out.put_u8(7);
+                out.put_list(missing, |out, name| out.put_text(name, NAME_LEN_MAX));
+            }
+            Reply::Replaced => out.put_u8(8),
+            Reply::LeadershipLost => out.put_u8(9),
+            Reply::SessionExpired => out.put_u8(10),
+            Reply::Rejected { reason } => {
+                out.put_u8(11);
+                out.put_u8(*reason as u8);
+            }
+        }
+    }
+
+    fn read(reader: &mut Reader<'_>) -> Result<Reply, DecodeError> {
+        Ok(match reader.code("reply type", |code| (1..=11).contains(&code).then_some(code))? {
+            1 => Reply::Written(Written::read(reader)?),
+            2 => Reply::Value { position: reader.index("position")?, value: reader.optional("value", Value::read)? },
+            3 => Reply::Status(Box::new(NodeStatus::read(reader)?)),
+            4 => {
+                let leader = reader.optional("leader", |reader| reader.node("leader"))?;
+                Reply::Members { leader, members: reader.list("members", MemberAddress::read)? }
+            }
+            5 => {
+                let leader = reader.optional("leader", |reader| reader.node("leader"))?;
+                Reply::NotLeader { leader, client_addr: reader.text("client_addr", ADDRESS_LEN_MAX)? }
+            }
+            6 => Reply::Busy { reason: reader.code("reason", BusyReason::from_code)? },
+            7 => Reply::Forming { missing: reader.list("missing", |reader| reader.text("name", NAME_LEN_MAX))? },
+            8 => Reply::Replaced,
+            9 => Reply::LeadershipLost,
+            10 => Reply::SessionExpired,
+            _ => Reply::Rejected { reason: reader.code("reason", RejectedReason::from_code)? },
+        })
+    }
+}
+
+impl Written {
+    fn write(&self, out: &mut Vec<u8>) {
+        out.put_u8(self.outcome as u8);
+        out.put_u64(self.version);
+        out.put_u64(self.position.0);
+    }
+
+    fn read(reader: &mut Reader<'_>) -> Result<Written, DecodeError> {
+        Ok(Written {
+            outcome: reader.code("outcome", WriteOutcome::from_code)?,
+            version: reader.u64("version")?,
+            position: reader.index("position")?,
+        })
+    }
+}
+
+impl Value {
+    fn read(reader: &mut Reader<'_>) -> Result<Value, DecodeError> {
+        let (version, modified) = (reader.u64("version")?, reader.index("modified")?);
+        Ok(Value { value: reader.bytes("value")?.to_vec(), version, modified })
+    }
+}
+
+impl WriteOutcome {
+    fn from_code(code: u8) -> Option<WriteOutcome> {
+        use WriteOutcome::*;
+        [Done, Deleted, NotFound, Swapped, NotSwapped, ValueTooLong].into_iter().find(|outcome| *outcome as u8 == code)
+    }
+}
+
+impl BusyReason {
+    fn from_code(code: u8) -> Option<BusyReason> {
+        use BusyReason::*;
+        [Uncommitted, Waiting, Full].into_iter().find(|reason| *reason as u8 == code)
+    }
+}
+
+impl RejectedReason {
+    fn from_code(code: u8) -> Option<RejectedReason> {
+        use RejectedReason::*;
+        [KeyEmpty, KeyTooLong, ValueTooLong, Version, Sequence].into_iter().find(|reason| *reason as u8 == code)
+    }
 }

@@ -1,6 +1,50 @@
 //! What the log carries. The bytes of a client's write travel unchanged from its request into the log and to every disk.
+//!
+//! How fields are written stands in PROTOCOL.md, "Fields". The payload of a command entry:
+//!
+//! | offset | size | field            | meaning                                                                 |
+//! |-------:|-----:|------------------|-------------------------------------------------------------------------|
+//! |      0 |    1 | command version  | 1; a node that meets a newer one in its log stops without applying it   |
+//! |      1 |    1 | type             | 1 write, 2 announce                                                     |
+//!
+//! A write goes on:
+//!
+//! | offset | size | field            | meaning                                                                 |
+//! |-------:|-----:|------------------|-------------------------------------------------------------------------|
+//! |      2 |   16 | session          | drawn by the client                                                     |
+//! |     18 |    8 | birth index      | index: `Welcome`'s, from before the session's first write               |
+//! |     26 |    8 | seq              | which call, from 1                                                      |
+//! |     34 |    8 | first unanswered | the lowest number still without an answer                               |
+//! |     42 |    1 | op               | 1 put, 2 append, 3 delete, 4 cas                                        |
+//! |     43 |      | key              | bytes                                                                   |
+//! |        |    1 | cas: expects     | 0 no such key; 1 a value, bytes follow; 2 a version, 8 follow           |
+//! |        |      | value            | bytes; not in a delete                                                  |
+//!
+//! An announce goes on:
+//!
+//! | offset | size | field       | meaning                          |
+//! |-------:|-----:|-------------|----------------------------------|
+//! |      2 |    8 | node        | who                              |
+//! |     10 |   16 | disk id     | its data directory               |
+//! |     26 |      | client addr | text, at most `ADDRESS_LEN_MAX`  |
+//! |        |      | peer addr   | text, at most `ADDRESS_LEN_MAX`  |
+//! |        |      | version     | text, at most `VERSION_LEN_MAX`  |
+//!
+//! The payload of a membership entry:
+//!
+//! | offset | size | field           | meaning                                                                          |
+//! |-------:|-----:|-----------------|----------------------------------------------------------------------------------|
+//! |      0 |    1 | command version | 1                                                                                |
+//! |      1 |      | members         | list, ids ascending, of: id 8, voter bool, name text (`NAME_LEN_MAX`), peer addr text (`ADDRESS_LEN_MAX`) |
 
 use raft::{DiskId, Index, NodeId};
+
+use crate::client::RejectedReason;
+use crate::codec::{DecodeError, Reader, Writer};
+use crate::limits::{ADDRESS_LEN_MAX, KEY_LEN_MAX, NAME_LEN_MAX, VALUE_LEN_MAX, VERSION_LEN_MAX};
+
+/// Version of the encoding of commands and memberships: the first byte of each.
+pub const COMMAND_VERSION: u8 = 1;
 
 /// A client's session: 128 bits that the client draws.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -24,13 +68,33 @@ pub struct CallId {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Op<'a> {
     /// Replace.
-    Put { key: &'a [u8], value: &'a [u8] },
+    Put {
+        /// Which key.
+        key: &'a [u8],
+        /// Its value from now on.
+        value: &'a [u8],
+    },
     /// Add to the end; a missing key is an empty value.
-    Append { key: &'a [u8], value: &'a [u8] },
+    Append {
+        /// Which key.
+        key: &'a [u8],
+        /// What is added.
+        value: &'a [u8],
+    },
     /// Remove.
-    Delete { key: &'a [u8] },
+    Delete {
+        /// Which key.
+        key: &'a [u8],
+    },
     /// Replace if the key is as expected (compare and swap).
-    Cas { key: &'a [u8], expect: Expect<'a>, value: &'a [u8] },
+    Cas {
+        /// Which key.
+        key: &'a [u8],
+        /// As it must be.
+        expect: Expect<'a>,
+        /// Its value then.
+        value: &'a [u8],
+    },
 }
 
 /// What a `Cas` expects.
@@ -63,7 +127,12 @@ pub struct Announce {
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Command<'a> {
     /// A client's write.
-    Write { call: CallId, op: Op<'a> },
+    Write {
+        /// Which call of which session.
+        call: CallId,
+        /// What to do.
+        op: Op<'a>,
+    },
     /// A member's record.
     Announce(Announce),
 }
@@ -79,4 +148,204 @@ pub struct Member {
     pub peer_addr: String,
     /// Whether it votes; otherwise it learns.
     pub voter: bool,
+}
+
+impl<'a> Command<'a> {
+    /// Appends the payload.
+    pub fn encode(&self, out: &mut Vec<u8>) {
+        match self {
+            Command::Write { call, op } => encode_write(call, op, out),
+            Command::Announce(announce) => {
+                out.put_u8(COMMAND_VERSION);
+                out.put_u8(2);
+                announce.write(out);
+            }
+        }
+    }
+
+    /// Reads a payload; key and value stay where they are. `Unknown` means that a newer version wrote it.
+    pub fn decode(bytes: &'a [u8]) -> Result<Command<'a>, DecodeError> {
+        let mut reader = Reader::new(bytes);
+        read_version(&mut reader)?;
+        let is_write = reader.code("command type", |code| match code {
+            1 => Some(true),
+            2 => Some(false),
+            _ => None,
+        })?;
+        let command = if is_write {
+            Command::Write { call: CallId::read(&mut reader)?, op: Op::read(&mut reader)? }
+        } else {
+            Command::Announce(Announce::read(&mut reader)?)
+        };
+        reader.finish()?;
+        Ok(command)
+    }
+}
+
+/// Appends the payload of a write: the bytes of a `Request::Write`.
+pub fn encode_write(call: &CallId, op: &Op<'_>, out: &mut Vec<u8>) {
+    out.put_u8(COMMAND_VERSION);
+    out.put_u8(1);
+    out.put_u128(call.session.0);
+    out.put_u64(call.birth_index.0);
+    out.put_u64(call.seq);
+    out.put_u64(call.first_unanswered);
+    op.write(out);
+}
+
+fn read_version(reader: &mut Reader<'_>) -> Result<(), DecodeError> {
+    reader.code("command version", |code| (code == COMMAND_VERSION).then_some(()))
+}
+
+impl CallId {
+    fn read(reader: &mut Reader<'_>) -> Result<CallId, DecodeError> {
+        Ok(CallId {
+            session: SessionId(reader.u128("session")?),
+            birth_index: reader.index("birth_index")?,
+            seq: reader.u64("seq")?,
+            first_unanswered: reader.u64("first_unanswered")?,
+        })
+    }
+}
+
+impl<'a> Op<'a> {
+    /// The key it is about.
+    pub fn key(&self) -> &'a [u8] {
+        match self {
+            Op::Put { key, .. } | Op::Append { key, .. } | Op::Delete { key } | Op::Cas { key, .. } => key,
+        }
+    }
+
+    /// Whether key and values are within their limits. Apart from decoding: a client that asks for too much gets an answer, it is
+    /// not cut off.
+    pub fn validate(&self) -> Result<(), RejectedReason> {
+        validate_key(self.key())?;
+        let value_len = match self {
+            Op::Put { value, .. } | Op::Append { value, .. } => value.len(),
+            Op::Cas { expect: Expect::Value(expect), value, .. } => value.len().max(expect.len()),
+            Op::Cas { value, .. } => value.len(),
+            Op::Delete { .. } => 0,
+        };
+        if value_len > VALUE_LEN_MAX { Err(RejectedReason::ValueTooLong) } else { Ok(()) }
+    }
+
+    fn write(&self, out: &mut Vec<u8>) {
+        match self {
+            Op::Put { key, value } => {
+                out.put_u8(1);
+                out.put_bytes(key);
+                out.put_bytes(value);
+            }
+            Op::Append { key, value } => {
+                out.put_u8(2);
+                out.put_bytes(key);
+                out.put_bytes(value);
+            }
+            Op::Delete { key } => {
+                out.put_u8(3);
+                out.put_bytes(key);
+            }
+            Op::Cas { key, expect, value } => {
+                out.put_u8(4);
+                out.put_bytes(key);
+                match expect {
+                    Expect::Absent => out.put_u8(0),
+                    Expect::Value(expect) => {
+                        out.put_u8(1);
+                        out.put_bytes(expect);
+                    }
+                    Expect::Version(version) => {
+                        out.put_u8(2);
+                        out.put_u64(*version);
+                    }
+                }
+                out.put_bytes(value);
+            }
+        }
+    }
+
+    fn read(reader: &mut Reader<'a>) -> Result<Op<'a>, DecodeError> {
+        let code = reader.code("op", |code| (1..=4).contains(&code).then_some(code))?;
+        let key = reader.bytes("key")?;
+        Ok(match code {
+            1 => Op::Put { key, value: reader.bytes("value")? },
+            2 => Op::Append { key, value: reader.bytes("value")? },
+            3 => Op::Delete { key },
+            _ => Op::Cas { key, expect: Expect::read(reader)?, value: reader.bytes("value")? },
+        })
+    }
+}
+
+impl<'a> Expect<'a> {
+    fn read(reader: &mut Reader<'a>) -> Result<Expect<'a>, DecodeError> {
+        Ok(match reader.code("expect", |code| (code <= 2).then_some(code))? {
+            0 => Expect::Absent,
+            1 => Expect::Value(reader.bytes("expected value")?),
+            _ => Expect::Version(reader.u64("expected version")?),
+        })
+    }
+}
+
+/// Whether a key, of a write or a read, is within its limits.
+pub fn validate_key(key: &[u8]) -> Result<(), RejectedReason> {
+    match key.len() {
+        0 => Err(RejectedReason::KeyEmpty),
+        1..=KEY_LEN_MAX => Ok(()),
+        _ => Err(RejectedReason::KeyTooLong),
+    }
+}
+
+impl Announce {
+    fn write(&self, out: &mut Vec<u8>) {
+        out.put_u64(self.node.0);
+        out.put_u128(self.disk_id.0);
+        out.put_text(&self.client_addr, ADDRESS_LEN_MAX);
+        out.put_text(&self.peer_addr, ADDRESS_LEN_MAX);
+        out.put_text(&self.version, VERSION_LEN_MAX);
+    }
+
+    fn read(reader: &mut Reader<'_>) -> Result<Announce, DecodeError> {
+        Ok(Announce {
+            node: reader.node("node")?,
+            disk_id: reader.disk_id()?,
+            client_addr: reader.text("client_addr", ADDRESS_LEN_MAX)?,
+            peer_addr: reader.text("peer_addr", ADDRESS_LEN_MAX)?,
+            version: reader.text("version", VERSION_LEN_MAX)?,
+        })
+    }
+}
+
+/// Appends the payload of a membership entry. The ids must ascend, so that one membership is one string of bytes.
+pub fn encode_membership(members: &[Member], out: &mut Vec<u8>) {
+    assert!(members.is_sorted_by(|a, b| a.id < b.id), "the ids of a membership must ascend: {members:?}");
+    out.put_u8(COMMAND_VERSION);
+    out.put_list(members, |out, member| {
+        out.put_u64(member.id.0);
+        out.put_bool(member.voter);
+        out.put_text(&member.name, NAME_LEN_MAX);
+        out.put_text(&member.peer_addr, ADDRESS_LEN_MAX);
+    });
+}
+
+/// Reads the payload of a membership entry.
+pub fn decode_membership(bytes: &[u8]) -> Result<Vec<Member>, DecodeError> {
+    let mut reader = Reader::new(bytes);
+    read_version(&mut reader)?;
+    let mut last = NodeId(0);
+    let members = reader.list("members", |reader| {
+        let offset = reader.offset();
+        let id = reader.node("id")?;
+        if id <= last {
+            return Err(DecodeError::OutOfRange { what: "id", offset, found: id.0 });
+        }
+        last = id;
+        Ok(Member {
+            id,
+            voter: reader.bool("voter")?,
+            name: reader.text("name", NAME_LEN_MAX)?,
+            peer_addr: reader.text("peer_addr", ADDRESS_LEN_MAX)?,
+        })
+    })?;
+    reader.finish()?;
+    Ok(members)
 }

@@ -1,9 +1,57 @@
 //! The first frame on every connection, in both directions: who is there, and whether we may talk.
+//!
+//! How fields are written stands in PROTOCOL.md, "Fields". `Hello`, the body of a frame of kind 1:
+//!
+//! | offset | size | field            | meaning                                                                     |
+//! |-------:|-----:|------------------|-----------------------------------------------------------------------------|
+//! |      0 |    6 | magic            | `kvraft`                                                                    |
+//! |      6 |    2 | protocol version | 1; of another version only the bytes to here can be relied on               |
+//! |      8 |    1 | who              | 1 client, 2 node                                                            |
+//! |      9 |      | client: cluster id | optional 16: the one it knows, from an earlier answer                     |
+//! |      9 |   16 | node: cluster id |                                                                             |
+//! |     25 |    1 | node: purpose    | 1 control, 2 entries, 3 snapshot                                            |
+//! |     26 |      | node: itself     | as in `PeerWelcome`                                                         |
+//!
+//! `PeerWelcome`, kind 3, the answer to a node:
+//!
+//! | offset | size | field       | meaning                                                     |
+//! |-------:|-----:|-------------|-------------------------------------------------------------|
+//! |      0 |    8 | node        | who speaks                                                  |
+//! |      8 |   16 | disk id     | its data directory                                          |
+//! |     24 |    8 | incarnation | its life                                                    |
+//! |     32 |      | to          | optional 8: whom the dialler believes to reach; absent in the answer |
+//! |        |      | client addr | text, at most `ADDRESS_LEN_MAX`                             |
+//! |        |      | peer addr   | text, at most `ADDRESS_LEN_MAX`                             |
+//! |        |      | version     | text, at most `VERSION_LEN_MAX`                             |
+//!
+//! `Welcome`, kind 2, the answer to a client:
+//!
+//! | offset | size | field         | meaning                                                   |
+//! |-------:|-----:|---------------|-----------------------------------------------------------|
+//! |      0 |   16 | cluster id    |                                                           |
+//! |     16 |    8 | node          | who answers                                               |
+//! |     24 |    8 | applied index | the birth index of a session that begins now              |
+//! |     32 |      | leader        | optional 8: whom this node follows, or itself             |
+//! |        |      | version       | text, at most `VERSION_LEN_MAX`                           |
+//! |        |      | members       | list of: id 8, name text (`NAME_LEN_MAX`), client addr text (`ADDRESS_LEN_MAX`) |
+//!
+//! `Refused`, kind 4:
+//!
+//! | offset | size | field   | meaning                                                                               |
+//! |-------:|-----:|---------|---------------------------------------------------------------------------------------|
+//! |      0 |    1 | reason  | 1 wrong cluster, 2 wrong version, 3 wrong disk, 4 wrong node, 5 not a member, 6 not a hello, 7 too many connections |
+//! |      1 |      | message | text for people, at most `MESSAGE_LEN_MAX`                                            |
 
 use raft::{ClusterId, DiskId, Incarnation, Index, NodeId};
 
+use crate::codec::{DecodeError, Reader, Writer};
+use crate::frame::{Frame, Kind, encode_frame};
+use crate::limits::{ADDRESS_LEN_MAX, MESSAGE_LEN_MAX, NAME_LEN_MAX, VERSION_LEN_MAX};
+
 /// Version of the protocol; a node speaks exactly one so far.
 pub const PROTOCOL_VERSION: u16 = 1;
+
+const MAGIC: &[u8; 6] = b"kvraft";
 
 /// What a connection between nodes carries. Bulk never delays a heartbeat: they travel apart.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -19,10 +67,20 @@ pub enum Purpose {
 /// First frame of whoever dialled.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Hello {
-    /// From a client. `cluster_id` if it knows one, from a resume token or an earlier answer.
-    Client { cluster_id: Option<ClusterId> },
+    /// From a client.
+    Client {
+        /// The cluster it means, if it knows one: from a resume token or an earlier answer.
+        cluster_id: Option<ClusterId>,
+    },
     /// From a node, on one of its connections to a peer.
-    Peer { cluster_id: ClusterId, purpose: Purpose, peer: PeerHello },
+    Peer {
+        /// The cluster it belongs to.
+        cluster_id: ClusterId,
+        /// What the connection will carry.
+        purpose: Purpose,
+        /// Who it is.
+        peer: PeerHello,
+    },
 }
 
 /// What a node says of itself to a peer, in the dialler's `Hello` and in the acceptor's answer alike.
@@ -85,17 +143,227 @@ pub struct Refused {
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum RefusedReason {
     /// Another cluster's id.
-    WrongCluster,
+    WrongCluster = 1,
     /// A protocol version this node does not speak.
-    WrongVersion,
+    WrongVersion = 2,
     /// A member whose data directory is not the one it announced.
-    WrongDisk,
+    WrongDisk = 3,
     /// The dialler expected another node at this address.
-    WrongNode,
+    WrongNode = 4,
     /// Not a member of this cluster.
-    NotAMember,
+    NotAMember = 5,
     /// The first frame was no `Hello`, or of the wrong kind for this listener.
-    NotHello,
+    NotHello = 6,
     /// No room for another connection.
-    TooManyConnections,
+    TooManyConnections = 7,
+}
+
+impl Hello {
+    /// Appends the body.
+    pub fn encode(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(MAGIC);
+        out.put_u16(PROTOCOL_VERSION);
+        match self {
+            Hello::Client { cluster_id } => {
+                out.put_u8(1);
+                out.put_optional(*cluster_id, |out, id| out.put_u128(id.0));
+            }
+            Hello::Peer { cluster_id, purpose, peer } => {
+                out.put_u8(2);
+                out.put_u128(cluster_id.0);
+                out.put_u8(match purpose {
+                    Purpose::Control => 1,
+                    Purpose::Entries => 2,
+                    Purpose::Snapshot => 3,
+                });
+                peer.encode(out);
+            }
+        }
+    }
+
+    /// Reads the body.
+    pub fn decode(body: &[u8]) -> Result<Hello, DecodeError> {
+        let mut reader = Reader::new(body);
+        if reader.take("magic", MAGIC.len())? != MAGIC {
+            return Err(DecodeError::NotKvraft);
+        }
+        match reader.u16("protocol_version")? {
+            PROTOCOL_VERSION => {}
+            found => return Err(DecodeError::ProtocolVersion { found }),
+        }
+        let is_client = reader.code("who", |code| match code {
+            1 => Some(true),
+            2 => Some(false),
+            _ => None,
+        })?;
+        let hello = if is_client {
+            Hello::Client { cluster_id: reader.optional("cluster_id", Reader::cluster_id)? }
+        } else {
+            let cluster_id = reader.cluster_id()?;
+            let purpose = reader.code("purpose", |code| match code {
+                1 => Some(Purpose::Control),
+                2 => Some(Purpose::Entries),
+                3 => Some(Purpose::Snapshot),
+                _ => None,
+            })?;
+            Hello::Peer { cluster_id, purpose, peer: PeerHello::read(&mut reader)? }
+        };
+        reader.finish()?;
+        Ok(hello)
+    }
+}
+
+impl PeerHello {
+    /// Appends the body.
+    pub fn encode(&self, out: &mut Vec<u8>) {
+        out.put_u64(self.node.0);
+        out.put_u128(self.disk_id.0);
+        out.put_u64(self.incarnation.0);
+        out.put_optional(self.to, |out, to| out.put_u64(to.0));
+        out.put_text(&self.client_addr, ADDRESS_LEN_MAX);
+        out.put_text(&self.peer_addr, ADDRESS_LEN_MAX);
+        out.put_text(&self.version, VERSION_LEN_MAX);
+    }
+
+    /// Reads the body.
+    pub fn decode(body: &[u8]) -> Result<PeerHello, DecodeError> {
+        let mut reader = Reader::new(body);
+        let peer = PeerHello::read(&mut reader)?;
+        reader.finish()?;
+        Ok(peer)
+    }
+
+    fn read(reader: &mut Reader<'_>) -> Result<PeerHello, DecodeError> {
+        Ok(PeerHello {
+            node: reader.node("node")?,
+            disk_id: reader.disk_id()?,
+            incarnation: reader.incarnation()?,
+            to: reader.optional("to", |reader| reader.node("to"))?,
+            client_addr: reader.text("client_addr", ADDRESS_LEN_MAX)?,
+            peer_addr: reader.text("peer_addr", ADDRESS_LEN_MAX)?,
+            version: reader.text("version", VERSION_LEN_MAX)?,
+        })
+    }
+}
+
+impl Welcome {
+    /// Appends the body.
+    pub fn encode(&self, out: &mut Vec<u8>) {
+        out.put_u128(self.cluster_id.0);
+        out.put_u64(self.node.0);
+        out.put_u64(self.applied_index.0);
+        out.put_optional(self.leader, |out, leader| out.put_u64(leader.0));
+        out.put_text(&self.version, VERSION_LEN_MAX);
+        out.put_list(&self.members, |out, member| member.write(out));
+    }
+
+    /// Reads the body.
+    pub fn decode(body: &[u8]) -> Result<Welcome, DecodeError> {
+        let mut reader = Reader::new(body);
+        let welcome = Welcome {
+            cluster_id: reader.cluster_id()?,
+            node: reader.node("node")?,
+            applied_index: reader.index("applied_index")?,
+            leader: reader.optional("leader", |reader| reader.node("leader"))?,
+            version: reader.text("version", VERSION_LEN_MAX)?,
+            members: reader.list("members", MemberAddress::read)?,
+        };
+        reader.finish()?;
+        Ok(welcome)
+    }
+}
+
+impl MemberAddress {
+    pub(crate) fn write(&self, out: &mut Vec<u8>) {
+        out.put_u64(self.id.0);
+        out.put_text(&self.name, NAME_LEN_MAX);
+        out.put_text(&self.client_addr, ADDRESS_LEN_MAX);
+    }
+
+    pub(crate) fn read(reader: &mut Reader<'_>) -> Result<MemberAddress, DecodeError> {
+        Ok(MemberAddress {
+            id: reader.node("id")?,
+            name: reader.text("name", NAME_LEN_MAX)?,
+            client_addr: reader.text("client_addr", ADDRESS_LEN_MAX)?,
+        })
+    }
+}
+
+impl RefusedReason {
+    const ALL: [RefusedReason; 7] = [
+        RefusedReason::WrongCluster,
+        RefusedReason::WrongVersion,
+        RefusedReason::WrongDisk,
+        RefusedReason::WrongNode,
+        RefusedReason::NotAMember,
+        RefusedReason::NotHello,
+        RefusedReason::TooManyConnections,
+    ];
+}
+
+impl Refused {
+    /// Appends the body; a message above its maximum is cut.
+    pub fn encode(&self, out: &mut Vec<u8>) {
+        out.put_u8(self.reason as u8);
+        out.put_text(&self.message[..self.message.floor_char_boundary(MESSAGE_LEN_MAX)], MESSAGE_LEN_MAX);
+    }
+
+    /// Reads the body.
+    pub fn decode(body: &[u8]) -> Result<Refused, DecodeError> {
+        let mut reader = Reader::new(body);
+        let reason = reader.code("reason", |code| RefusedReason::ALL.into_iter().find(|reason| *reason as u8 == code))?;
+        let refused = Refused { reason, message: reader.text("message", MESSAGE_LEN_MAX)? };
+        reader.finish()?;
+        Ok(refused)
+    }
+
+    /// What to answer when the first frame is not a `Hello` that this version can read.
+    pub fn unreadable(error: &DecodeError) -> Refused {
+        let reason = match error {
+            DecodeError::ProtocolVersion { .. } => RefusedReason::WrongVersion,
+            _ => RefusedReason::NotHello,
+        };
+        Refused { reason, message: format!("{error}; this node speaks protocol version {PROTOCOL_VERSION}") }
+    }
+}
+
+/// Appends the frame.
+pub fn encode_hello(hello: &Hello, out: &mut Vec<u8>) {
+    encode_frame(out, Kind::Hello, |out| hello.encode(out));
+}
+
+/// Appends the frame.
+pub fn encode_welcome(welcome: &Welcome, out: &mut Vec<u8>) {
+    encode_frame(out, Kind::Welcome, |out| welcome.encode(out));
+}
+
+/// Appends the frame.
+pub fn encode_peer_welcome(peer: &PeerHello, out: &mut Vec<u8>) {
+    encode_frame(out, Kind::PeerWelcome, |out| peer.encode(out));
+}
+
+/// Appends the frame.
+pub fn encode_refused(refused: &Refused, out: &mut Vec<u8>) {
+    encode_frame(out, Kind::Refused, |out| refused.encode(out));
+}
+
+/// The first frame of whoever dialled.
+pub fn decode_hello(frame: Frame<'_>) -> Result<Hello, DecodeError> {
+    Hello::decode(frame.expect(Kind::Hello)?)
+}
+
+/// The first frame a client gets.
+pub fn decode_welcome(frame: Frame<'_>) -> Result<Result<Welcome, Refused>, DecodeError> {
+    match frame.kind {
+        Kind::Refused => Refused::decode(frame.body).map(Err),
+        _ => Welcome::decode(frame.expect(Kind::Welcome)?).map(Ok),
+    }
+}
+
+/// The first frame a dialling node gets.
+pub fn decode_peer_welcome(frame: Frame<'_>) -> Result<Result<PeerHello, Refused>, DecodeError> {
+    match frame.kind {
+        Kind::Refused => Refused::decode(frame.body).map(Err),
+        _ => PeerHello::decode(frame.expect(Kind::PeerWelcome)?).map(Ok),
+    }
 }

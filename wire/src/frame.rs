@@ -1,0 +1,223 @@
+//! A frame: how messages are told apart in a stream of bytes.
+//!
+//! | offset | size     | field    | meaning; all integers are little-endian                                         |
+//! |-------:|---------:|----------|---------------------------------------------------------------------------------|
+//! |      0 |        4 | body_len | at most `HELLO_BODY_LEN_MAX` until the greeting is done, then `FRAME_BODY_LEN_MAX` |
+//! |      4 |        4 | checksum | CRC-32C of kind and body                                                        |
+//! |      8 |        1 | kind     | what the body is                                                                |
+//! |      9 | body_len | body     |                                                                                 |
+//!
+//! | kind | body                                                | table       |
+//! |-----:|-----------------------------------------------------|-------------|
+//! |    1 | `Hello`: the dialler's first frame                  | [`hello`](crate::hello) |
+//! |    2 | `Welcome`: the answer to a client                   | [`hello`](crate::hello) |
+//! |    3 | `PeerWelcome`: the answer to a node                 | [`hello`](crate::hello) |
+//! |    4 | `Refused`: "no", and the connection closes behind it | [`hello`](crate::hello) |
+//! |    5 | `Request`: from a client                            | [`client`](crate::client) |
+//! |    6 | `Reply`: to a client                                | [`client`](crate::client) |
+//! |    7 | `Raft`: from raft to raft                           | [`peer`](crate::peer) |
+//! |    8 | `Ping`: "are you there?", no body                   | [`peer`](crate::peer) |
+//! |    9 | `Pong`: "I am", no body                             | [`peer`](crate::peer) |
+//!
+//! A length above the maximum, a bad checksum or an unknown kind ends the connection: where the next frame begins is not known any more.
+
+use crate::checksum::checksum;
+use crate::codec::DecodeError;
+use crate::limits::{FRAME_BODY_LEN_MAX, READ_BUFFER_KEPT_LEN, READ_BUFFER_LEN};
+
+/// Bytes before a frame's body.
+pub const FRAME_HEADER_LEN: usize = 9;
+
+/// What a frame's body is.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[repr(u8)]
+pub enum Kind {
+    /// The dialler's first frame.
+    Hello = 1,
+    /// The answer to a client.
+    Welcome = 2,
+    /// The answer to a node.
+    PeerWelcome = 3,
+    /// "No", and why.
+    Refused = 4,
+    /// From a client.
+    Request = 5,
+    /// To a client.
+    Reply = 6,
+    /// From raft to raft.
+    Raft = 7,
+    /// "Are you there?"
+    Ping = 8,
+    /// "I am."
+    Pong = 9,
+}
+
+impl Kind {
+    /// Every kind, in the order of the codes.
+    pub const ALL: [Kind; 9] =
+        [Kind::Hello, Kind::Welcome, Kind::PeerWelcome, Kind::Refused, Kind::Request, Kind::Reply, Kind::Raft, Kind::Ping, Kind::Pong];
+
+    fn from_code(code: u8) -> Option<Kind> {
+        Kind::ALL.get(usize::from(code).checked_sub(1)?).copied()
+    }
+}
+
+/// One frame, its checksum verified.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Frame<'a> {
+    /// What the body is.
+    pub kind: Kind,
+    /// The message.
+    pub body: &'a [u8],
+}
+
+impl<'a> Frame<'a> {
+    /// The body, if the frame is of the kind that is due.
+    pub(crate) fn expect(&self, expected: Kind) -> Result<&'a [u8], DecodeError> {
+        if self.kind == expected { Ok(self.body) } else { Err(DecodeError::WrongKind { expected, found: self.kind }) }
+    }
+}
+
+/// Why no further frame can be found in a stream: the connection must be closed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum FrameError {
+    /// A length above the maximum of the moment. Nothing was reserved for it.
+    #[error("a frame of {len} bytes where {max} are allowed")]
+    TooLong {
+        /// What the frame claims.
+        len: usize,
+        /// What is allowed.
+        max: usize,
+    },
+    /// Damaged on the way, or no frame at all.
+    #[error("a frame with a bad checksum: it says {found:08x}, its bytes say {computed:08x}")]
+    Checksum {
+        /// In the frame.
+        found: u32,
+        /// Of its bytes.
+        computed: u32,
+    },
+    /// A kind that this version does not know.
+    #[error("a frame of unknown kind {found}")]
+    Kind {
+        /// Its code.
+        found: u8,
+    },
+}
+
+/// Appends a frame whose body is whatever `body` appends. No memory but `out`'s.
+pub(crate) fn encode_frame(out: &mut Vec<u8>, kind: Kind, body: impl FnOnce(&mut Vec<u8>)) {
+    let start = out.len();
+    out.extend_from_slice(&[0; FRAME_HEADER_LEN - 1]);
+    out.push(kind as u8);
+    body(out);
+    let body_len = out.len() - start - FRAME_HEADER_LEN;
+    assert!(body_len <= FRAME_BODY_LEN_MAX, "a {kind:?} frame of {body_len} bytes: whoever made the message has not checked its size");
+    let crc = checksum(&out[start + 8..]);
+    let body_len = u32::try_from(body_len).expect("FRAME_BODY_LEN_MAX fits");
+    out[start..start + 4].copy_from_slice(&body_len.to_le_bytes());
+    out[start + 4..start + 8].copy_from_slice(&crc.to_le_bytes());
+}
+
+/// What was read from a connection and not yet understood. It knows nothing of sockets:
+///
+/// ```
+/// # use wire::{FrameBuffer, FrameError, Kind, limits::HELLO_BODY_LEN_MAX};
+/// # fn read(space: &mut [u8]) -> usize { let mut ping = Vec::new(); wire::encode_ping(&mut ping); space[..9].copy_from_slice(&ping); 9 }
+/// let mut buffer = FrameBuffer::new(HELLO_BODY_LEN_MAX);
+/// let count = read(buffer.space());
+/// buffer.filled(count);
+/// while let Some(frame) = buffer.next()? {
+///     assert_eq!(frame.kind, Kind::Ping);
+/// }
+/// # Ok::<(), FrameError>(())
+/// ```
+///
+/// Memory follows the bytes that have arrived, never a length that was only claimed: it doubles when full, up to the largest frame
+/// allowed, and what a large frame needed is given back once it is consumed. Each byte is moved a constant number of times, however
+/// many reads its frame takes.
+#[derive(Debug)]
+pub struct FrameBuffer {
+    /// `start..end` is what was read and not yet consumed.
+    bytes: Vec<u8>,
+    start: usize,
+    end: usize,
+    body_len_max: usize,
+}
+
+impl FrameBuffer {
+    /// Empty; takes no memory before the first read.
+    pub fn new(body_len_max: usize) -> FrameBuffer {
+        FrameBuffer { bytes: Vec::new(), start: 0, end: 0, body_len_max }
+    }
+
+    /// Frames up to this long are taken from now on: `FRAME_BODY_LEN_MAX` once the greeting is done.
+    pub fn set_body_len_max(&mut self, body_len_max: usize) {
+        self.body_len_max = body_len_max;
+    }
+
+    /// Where the next read goes; never empty if `next` said `None` last. Call `next` until it does before asking for space.
+    pub fn space(&mut self) -> &mut [u8] {
+        self.make_room();
+        &mut self.bytes[self.end..]
+    }
+
+    /// So many bytes were read into `space`.
+    pub fn filled(&mut self, count: usize) {
+        self.end += count;
+        assert!(self.end <= self.bytes.len(), "more was read than there was space for");
+    }
+
+    /// The next whole frame. After an error there is none any more: it is repeated.
+    #[expect(clippy::should_implement_trait, reason = "a frame borrows from the buffer, which an Iterator cannot say")]
+    pub fn next(&mut self) -> Result<Option<Frame<'_>>, FrameError> {
+        let pending = &self.bytes[self.start..self.end];
+        let Some((header, _)) = pending.split_first_chunk::<FRAME_HEADER_LEN>() else { return Ok(None) };
+        let [l0, l1, l2, l3, c0, c1, c2, c3, code] = *header;
+        let len = u32::from_le_bytes([l0, l1, l2, l3]) as usize;
+        if len > self.body_len_max {
+            return Err(FrameError::TooLong { len, max: self.body_len_max });
+        }
+        let frame_len = FRAME_HEADER_LEN + len;
+        if pending.len() < frame_len {
+            return Ok(None);
+        }
+        let (found, computed) = (u32::from_le_bytes([c0, c1, c2, c3]), checksum(&pending[8..frame_len]));
+        if found != computed {
+            return Err(FrameError::Checksum { found, computed });
+        }
+        let kind = Kind::from_code(code).ok_or(FrameError::Kind { found: code })?;
+        self.start += frame_len;
+        Ok(Some(Frame { kind, body: &self.bytes[self.start - len..self.start] }))
+    }
+
+    /// Bytes read and not yet consumed: part of a frame, if `next` said `None` last.
+    pub fn pending_len(&self) -> usize {
+        self.end - self.start
+    }
+
+    /// Bytes held, used or not.
+    pub fn allocated_len(&self) -> usize {
+        self.bytes.capacity()
+    }
+
+    fn make_room(&mut self) {
+        let was_full = self.end == self.bytes.len();
+        if self.start == self.end {
+            (self.start, self.end) = (0, 0);
+            if self.bytes.len() > READ_BUFFER_KEPT_LEN {
+                self.bytes = Vec::new();
+            }
+        } else if self.start > 0 {
+            // Part of one frame, and only once: from here it grows at the front until it is whole.
+            self.bytes.copy_within(self.start..self.end, 0);
+            (self.start, self.end) = (0, self.end - self.start);
+        }
+        if was_full && (self.end == self.bytes.len() || self.bytes.len() < READ_BUFFER_KEPT_LEN) {
+            let len_max = (FRAME_HEADER_LEN + self.body_len_max).max(READ_BUFFER_LEN);
+            let len = (self.bytes.len() * 2).clamp(READ_BUFFER_LEN, len_max).max(self.bytes.len());
+            self.bytes.reserve_exact(len - self.bytes.len());
+            self.bytes.resize(len, 0);
+        }
+    }
+}

@@ -1,0 +1,237 @@
+//! How a node is, as it tells whoever asks. The one message that grows: a later version adds its fields behind the last one, and a
+//! reader ignores what it finds behind the fields it knows. No field is ever moved, resized or removed.
+//!
+//! The fields, in this order:
+//!
+//! | field                  | type       | meaning                                                                                                                        |
+//! |------------------------|------------|--------------------------------------------------------------------------------------------------------------------------------|
+//! | cluster id             | 16         | Which cluster                                                                                                                  |
+//! | id                     | 8          | Who                                                                                                                            |
+//! | name                   | text       | Its name                                                                                                                       |
+//! | client addr            | text       | Where clients reach it                                                                                                         |
+//! | peer addr              | text       | Where peers reach it                                                                                                           |
+//! | role                   | 1          | What it does: 1 follower, 2 pre-candidate, 3 candidate, 4 leader, 5 learner                                                    |
+//! | voter                  | bool       | Whether it votes                                                                                                               |
+//! | leader                 | optional 8 | Whom it follows                                                                                                                |
+//! | term                   | 8          | Its term                                                                                                                       |
+//! | first log index        | 8          | First entry it still has                                                                                                       |
+//! | last log index         | 8          | Last entry it has                                                                                                              |
+//! | commit index           | 8          | Committed                                                                                                                      |
+//! | applied index          | 8          | Applied                                                                                                                        |
+//! | snapshot index         | 8          | Last entry in its snapshot; 0: none                                                                                            |
+//! | log bytes              | 8          | Encoded hard state and entries above the snapshot, bytes                                                                       |
+//! | snapshot bytes         | 8          | The snapshot, bytes                                                                                                            |
+//! | keys                   | 8          | Keys                                                                                                                           |
+//! | data bytes             | 8          | Keys and values, bytes                                                                                                         |
+//! | sessions               | 8          | Sessions                                                                                                                       |
+//! | state digest           | 8          | Digest of the state at `digest_index`                                                                                          |
+//! | digest index           | 8          | The applied index that `state_digest` belongs to                                                                               |
+//! | peer messages received | 8          | Messages received from peers since the start                                                                                   |
+//! | peer bytes             | 8          | Bytes sent to and received from peers since the start                                                                          |
+//! | fsync us p99           | 8          | 99th percentile of the log's sync, microseconds, since the start                                                               |
+//! | uptime ms              | 8          | Since the start, milliseconds                                                                                                  |
+//! | version                | text       | Its version                                                                                                                    |
+//! | formed                 | bool       | Whether every first member was heard and recorded; until then nothing is served                                                |
+//! | members                | list       | id 8, name text, voter bool, client addr text (empty: never announced), peer addr text, announced bool (its disk is on record) |
+
+use raft::{Index, NodeId, Term};
+
+use crate::codec::{DecodeError, Reader, Writer};
+use crate::limits::{ADDRESS_LEN_MAX, NAME_LEN_MAX, VERSION_LEN_MAX};
+
+/// A role, for people.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum RoleName {
+    /// Follows.
+    Follower = 1,
+    /// Asks whether it would be elected.
+    PreCandidate = 2,
+    /// Asks to be elected.
+    Candidate = 3,
+    /// Leads.
+    Leader = 4,
+    /// Learns, and does not vote.
+    Learner = 5,
+}
+
+/// How a node is, as it sees itself.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct NodeStatus {
+    /// Which cluster.
+    pub cluster_id: raft::ClusterId,
+    /// Who.
+    pub id: NodeId,
+    /// Its name.
+    pub name: String,
+    /// Where clients reach it.
+    pub client_addr: String,
+    /// Where peers reach it.
+    pub peer_addr: String,
+    /// What it does.
+    pub role: RoleName,
+    /// Whether it votes.
+    pub voter: bool,
+    /// Whom it follows.
+    pub leader: Option<NodeId>,
+    /// Its term.
+    pub term: Term,
+    /// First entry it still has.
+    pub first_log_index: Index,
+    /// Last entry it has.
+    pub last_log_index: Index,
+    /// Committed.
+    pub commit_index: Index,
+    /// Applied.
+    pub applied_index: Index,
+    /// Last entry in its snapshot; 0: none.
+    pub snapshot_index: Index,
+    /// Encoded hard state and entries above the snapshot, bytes.
+    pub log_bytes: u64,
+    /// The snapshot, bytes.
+    pub snapshot_bytes: u64,
+    /// Keys.
+    pub keys: u64,
+    /// Keys and values, bytes.
+    pub data_bytes: u64,
+    /// Sessions.
+    pub sessions: u64,
+    /// Digest of the state at `digest_index`.
+    pub state_digest: u64,
+    /// The applied index that `state_digest` belongs to.
+    pub digest_index: Index,
+    /// Messages received from peers since the start.
+    pub peer_messages_received: u64,
+    /// Bytes sent to and received from peers since the start.
+    pub peer_bytes: u64,
+    /// 99th percentile of the log's sync, microseconds, since the start.
+    pub fsync_us_p99: u64,
+    /// Since the start, milliseconds.
+    pub uptime_ms: u64,
+    /// Its version.
+    pub version: String,
+    /// Whether every first member was heard and recorded; until then nothing is served.
+    pub formed: bool,
+    /// The members, as this node knows them.
+    pub members: Vec<MemberStatus>,
+}
+
+/// A member, as a node knows it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct MemberStatus {
+    /// Its id.
+    pub id: NodeId,
+    /// Its name.
+    pub name: String,
+    /// Whether it votes.
+    pub voter: bool,
+    /// Where clients reach it; empty: never announced.
+    pub client_addr: String,
+    /// Where peers reach it.
+    pub peer_addr: String,
+    /// Whether it has announced its disk.
+    pub announced: bool,
+}
+
+impl RoleName {
+    fn from_code(code: u8) -> Option<RoleName> {
+        use RoleName::*;
+        [Follower, PreCandidate, Candidate, Leader, Learner].into_iter().find(|role| *role as u8 == code)
+    }
+}
+
+impl NodeStatus {
+    /// Appends the fields.
+    pub fn encode(&self, out: &mut Vec<u8>) {
+        out.put_u128(self.cluster_id.0);
+        out.put_u64(self.id.0);
+        out.put_text(&self.name, NAME_LEN_MAX);
+        out.put_text(&self.client_addr, ADDRESS_LEN_MAX);
+        out.put_text(&self.peer_addr, ADDRESS_LEN_MAX);
+        out.put_u8(self.role as u8);
+        out.put_bool(self.voter);
+        out.put_optional(self.leader, |out, leader| out.put_u64(leader.0));
+        out.put_u64(self.term.0);
+        out.put_u64(self.first_log_index.0);
+        out.put_u64(self.last_log_index.0);
+        out.put_u64(self.commit_index.0);
+        out.put_u64(self.applied_index.0);
+        out.put_u64(self.snapshot_index.0);
+        out.put_u64(self.log_bytes);
+        out.put_u64(self.snapshot_bytes);
+        out.put_u64(self.keys);
+        out.put_u64(self.data_bytes);
+        out.put_u64(self.sessions);
+        out.put_u64(self.state_digest);
+        out.put_u64(self.digest_index.0);
+        out.put_u64(self.peer_messages_received);
+        out.put_u64(self.peer_bytes);
+        out.put_u64(self.fsync_us_p99);
+        out.put_u64(self.uptime_ms);
+        out.put_text(&self.version, VERSION_LEN_MAX);
+        out.put_bool(self.formed);
+        out.put_list(&self.members, |out, member| member.write(out));
+    }
+
+    /// Reads the fields; what a later version wrote behind them is ignored.
+    pub fn decode(bytes: &[u8]) -> Result<NodeStatus, DecodeError> {
+        NodeStatus::read(&mut Reader::new(bytes))
+    }
+
+    /// Reads to the end: nothing may follow a status.
+    pub(crate) fn read(reader: &mut Reader<'_>) -> Result<NodeStatus, DecodeError> {
+        let status = NodeStatus {
+            cluster_id: reader.cluster_id()?,
+            id: reader.node("id")?,
+            name: reader.text("name", NAME_LEN_MAX)?,
+            client_addr: reader.text("client_addr", ADDRESS_LEN_MAX)?,
+            peer_addr: reader.text("peer_addr", ADDRESS_LEN_MAX)?,
+            role: reader.code("role", RoleName::from_code)?,
+            voter: reader.bool("voter")?,
+            leader: reader.optional("leader", |reader| reader.node("leader"))?,
+            term: reader.term("term")?,
+            first_log_index: reader.index("first_log_index")?,
+            last_log_index: reader.index("last_log_index")?,
+            commit_index: reader.index("commit_index")?,
+            applied_index: reader.index("applied_index")?,
+            snapshot_index: reader.index("snapshot_index")?,
+            log_bytes: reader.u64("log_bytes")?,
+            snapshot_bytes: reader.u64("snapshot_bytes")?,
+            keys: reader.u64("keys")?,
+            data_bytes: reader.u64("data_bytes")?,
+            sessions: reader.u64("sessions")?,
+            state_digest: reader.u64("state_digest")?,
+            digest_index: reader.index("digest_index")?,
+            peer_messages_received: reader.u64("peer_messages_received")?,
+            peer_bytes: reader.u64("peer_bytes")?,
+            fsync_us_p99: reader.u64("fsync_us_p99")?,
+            uptime_ms: reader.u64("uptime_ms")?,
+            version: reader.text("version", VERSION_LEN_MAX)?,
+            formed: reader.bool("formed")?,
+            members: reader.list("members", MemberStatus::read)?,
+        };
+        reader.rest();
+        Ok(status)
+    }
+}
+
+impl MemberStatus {
+    fn write(&self, out: &mut Vec<u8>) {
+        out.put_u64(self.id.0);
+        out.put_text(&self.name, NAME_LEN_MAX);
+        out.put_bool(self.voter);
+        out.put_text(&self.client_addr, ADDRESS_LEN_MAX);
+        out.put_text(&self.peer_addr, ADDRESS_LEN_MAX);
+        out.put_bool(self.announced);
+    }
+
+    fn read(reader: &mut Reader<'_>) -> Result<MemberStatus, DecodeError> {
+        Ok(MemberStatus {
+            id: reader.node("id")?,
+            name: reader.text("name", NAME_LEN_MAX)?,
+            voter: reader.bool("voter")?,
+            client_addr: reader.text("client_addr", ADDRESS_LEN_MAX)?,
+            peer_addr: reader.text("peer_addr", ADDRESS_LEN_MAX)?,
+            announced: reader.bool("announced")?,
+        })
+    }
+}
