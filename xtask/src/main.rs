@@ -1,1 +1,104 @@
-fn main() {}
+//! The jobs that people and CI run: `cargo xtask JOB`. Almost no dependencies, so that the first command in a fresh clone starts soon.
+
+mod check; // what CI asks for: formatting, lints, documentation, tidiness, tests
+mod host; // what this machine can do, found by trying
+mod install; // build and copy
+mod labs; // the teaching labs' cases and the tests that stand for them
+mod shell; // commands, echoed before they run
+mod test; // the tiers of tests and their table
+mod tidy; // rules about the sources that no compiler keeps
+mod traces; // what a run of tests may not leave behind
+
+use std::path::PathBuf;
+use std::process::{Command, ExitCode};
+
+use anyhow::{Context, Result, bail};
+
+const USAGE: &str = "\
+usage: cargo xtask JOB
+
+  demo [ARGS]                     build release kvnode and kvcli, then `kvcli demo ARGS`: a cluster to try out
+  test [--no-install] [FILTER]    every tier of tests; `--seed N` repeats a run's draws
+  check [--no-install]            formatting, lints, documentation, tidiness, then `test`: what CI runs
+  labs --list                     the teaching labs' cases and the tests that stand for them
+  soak [ARGS]                     minutes of heavy load on a real cluster; prints what it measured
+  install [--prefix DIR]          build release and copy kvnode and kvcli to DIR/bin
+";
+
+fn main() -> ExitCode {
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    let args: Vec<&str> = args.iter().map(String::as_str).collect();
+    let done = match args.as_slice() {
+        ["demo", rest @ ..] => demo(rest),
+        ["test", rest @ ..] => test::Options::parse(rest).and_then(|options| test::run(&options)),
+        ["check", rest @ ..] => test::Options::parse(rest).and_then(|options| check::run(&options)),
+        ["labs", "--list"] => labs::list(),
+        ["soak", rest @ ..] => soak(rest),
+        ["install", rest @ ..] => install::run(rest),
+        [] | ["help" | "--help" | "-h"] => {
+            print!("{USAGE}");
+            Ok(())
+        }
+        _ => {
+            eprint!("cargo xtask {}: no such job\n\n{USAGE}", args.join(" "));
+            return ExitCode::from(64);
+        }
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("xtask: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// The demonstration belongs to kvcli; this builds it and hands over arguments and terminal.
+fn demo(args: &[&str]) -> Result<()> {
+    shell::run(cargo().args(["build", "--release", "-p", "kvnode", "-p", "kvcli"]))?;
+    become_program(Command::new(target_dir().join("release/kvcli")).arg("demo").args(args))
+}
+
+fn soak(args: &[&str]) -> Result<()> {
+    shell::run(cargo().args(["build", "--release", "-p", "kvnode", "-p", "kvcli", "-p", "tests", "--bins"]))?;
+    become_program(Command::new(target_dir().join("release/soak")).args(args).env("KVRAFT_BIN_DIR", target_dir().join("release")))
+}
+
+/// Replaces this process, so that signals, terminal and exit code are the program's own.
+fn become_program(command: &mut Command) -> Result<()> {
+    shell::echo(command);
+    let error = std::os::unix::process::CommandExt::exec(command);
+    bail!("{}: {error}", command.get_program().to_string_lossy())
+}
+
+/// The cargo that runs us, in the workspace's root.
+fn cargo() -> Command {
+    let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    command.current_dir(root());
+    // What cargo tells this program about itself would make the inner cargo rebuild build scripts that listen to it.
+    for (name, _) in std::env::vars_os() {
+        if name.to_string_lossy().starts_with("CARGO_PKG_") || name == "CARGO_MANIFEST_DIR" || name == "CARGO_MANIFEST_PATH" {
+            command.env_remove(name);
+        }
+    }
+    command
+}
+
+/// The workspace's root.
+fn root() -> PathBuf {
+    let xtask = std::env::var_os("CARGO_MANIFEST_DIR").map_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")), PathBuf::from);
+    xtask.parent().expect("xtask lies in the workspace").to_owned()
+}
+
+/// Where cargo builds.
+fn target_dir() -> PathBuf {
+    match std::env::var_os("CARGO_TARGET_DIR") {
+        Some(dir) => root().join(dir),
+        None => root().join("target"),
+    }
+}
+
+/// A file of the workspace, as text.
+fn read(path: &str) -> Result<String> {
+    std::fs::read_to_string(root().join(path)).with_context(|| format!("cannot read {path}"))
+}

@@ -1,0 +1,130 @@
+//! The teaching labs' cases (`tests/lab-cases.tsv`) and the tests that stand for them: none may be missing, and no test imaginary.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use anyhow::{Result, bail, ensure};
+
+use crate::{read, root, tidy};
+
+/// A line of the table.
+struct Case {
+    id: String,
+    tier: String,
+    test: String,
+    note: String,
+}
+
+/// Where a case is tested. Other rows say `later` or `not applicable`, and the note says when or why.
+const TIERS: [&str; 4] = ["script", "unit", "simulation", "real"];
+
+pub(crate) fn list() -> Result<()> {
+    for case in table()? {
+        println!("{}\t{}\t{}\t{}", case.id, case.tier, case.test, case.note);
+    }
+    check()
+}
+
+/// Fails on a test that does not exist, an id that is missing or strange, and a row that must have a test by now and has none.
+pub(crate) fn check() -> Result<()> {
+    let tests = test_names()?;
+    let mut wrong = Vec::new();
+    let mut seen = BTreeMap::new();
+    for case in table()? {
+        let Case { id, tier, test, note } = &case;
+        if seen.insert(id.clone(), tier.clone()).is_some() {
+            wrong.push(format!("{id}: twice in the table"));
+        }
+        match tier.as_str() {
+            "later" | "not applicable" if test == "-" && !note.is_empty() => {}
+            "later" | "not applicable" => wrong.push(format!("{id}: {tier}, but test is not `-` or the note does not say why")),
+            known if !TIERS.contains(&known) => wrong.push(format!("{id}: no such tier: {tier}")),
+            // A story in a file, or a function marked `#[test]`.
+            _ if test.contains('/') && root().join(test).is_file() => {}
+            _ if !tests.contains(test.as_str()) => wrong.push(format!("{id}: no such test: {test}")),
+            _ => {}
+        }
+    }
+    for id in all_ids() {
+        if !seen.contains_key(&id) {
+            wrong.push(format!("{id}: missing from the table"));
+        }
+    }
+    for id in due_ids() {
+        if seen.get(&id).is_some_and(|tier| tier == "later" || tier == "not applicable") {
+            wrong.push(format!("{id}: must have a test by now"));
+        }
+    }
+    let known: BTreeSet<String> = all_ids().collect();
+    wrong.extend(seen.keys().filter(|id| !known.contains(*id)).map(|id| format!("{id}: no such case")));
+    if !wrong.is_empty() {
+        bail!("tests/lab-cases.tsv:\n{}", wrong.join("\n"));
+    }
+    let tested = seen.values().filter(|tier| *tier != "later" && *tier != "not applicable").count();
+    println!("labs: {} cases, {tested} of them tested so far", seen.len());
+    Ok(())
+}
+
+fn table() -> Result<Vec<Case>> {
+    let mut cases = Vec::new();
+    for (number, line) in read("tests/lab-cases.tsv")?.lines().enumerate() {
+        let fields: Vec<&str> = line.split('\t').collect();
+        ensure!(fields.len() == 4, "tests/lab-cases.tsv:{}: {} fields, not id, tier, test, note", number + 1, fields.len());
+        let field = |index: usize| fields[index].trim().to_owned();
+        if field(0) != "id" {
+            cases.push(Case { id: field(0), tier: field(1), test: field(2), note: field(3) });
+        }
+    }
+    Ok(cases)
+}
+
+/// Every function marked `#[test]` in the workspace's sources.
+fn test_names() -> Result<BTreeSet<String>> {
+    let mut names = BTreeSet::new();
+    for (_, text) in tidy::sources()? {
+        let mut marked = false;
+        for line in text.lines().map(str::trim) {
+            if line == "#[test]" {
+                marked = true;
+            } else if let Some(rest) = line.strip_prefix("fn ") {
+                if let (true, Some(name)) = (marked, rest.split(['(', '<']).next()) {
+                    names.insert(name.to_owned());
+                }
+                marked = false;
+            } else if !line.starts_with("#[") && !line.starts_with("//") {
+                marked = false;
+            }
+        }
+    }
+    Ok(names)
+}
+
+fn ids(family: &'static str, numbers: std::ops::RangeInclusive<u32>) -> impl Iterator<Item = String> {
+    numbers.map(move |number| format!("{family}{number}"))
+}
+
+/// Every case there is.
+fn all_ids() -> impl Iterator<Item = String> {
+    let families = [
+        ("R-A", 3),
+        ("R-B", 10),
+        ("R-C", 8),
+        ("R-D", 7),
+        ("K-A", 14),
+        ("K-B", 9),
+        ("K-X", 2),
+        ("M-R", 8),
+        ("M-K", 22),
+        ("M-L", 4),
+        ("T-", 79),
+        ("T-B", 11),
+        ("T-C", 6),
+        ("T-N", 32),
+    ];
+    families.into_iter().flat_map(|(family, count)| ids(family, 1..=count))
+}
+
+/// Those that must have a test by now.
+fn due_ids() -> impl Iterator<Item = String> {
+    let named = ["K-A1", "K-A2", "K-A3", "K-A5", "K-A9", "K-A10", "M-R5", "M-R6", "M-R7"];
+    ids("T-", 1..=53).chain(ids("T-", 60..=63)).chain(named.into_iter().map(String::from))
+}

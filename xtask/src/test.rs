@@ -1,0 +1,245 @@
+//! The tiers of tests, cheapest first, and the table at the end. Every tier runs, whatever became of the one before.
+
+use std::path::PathBuf;
+use std::process::Command;
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
+
+use anyhow::{Context, Result, bail};
+
+use crate::host::Host;
+use crate::shell;
+use crate::traces::Traces;
+
+const USAGE: &str = "usage: cargo xtask test [--no-install] [--seed N] [FILTER]";
+
+/// What the caller wants.
+pub(crate) struct Options {
+    may_install: bool,
+    seed: u64,
+    filter: Option<String>,
+}
+
+impl Options {
+    pub(crate) fn parse(args: &[&str]) -> Result<Options> {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970");
+        let mut options = Options { may_install: true, seed: now.as_secs() ^ u64::from(now.subsec_nanos()), filter: None };
+        let mut args = args.iter();
+        while let Some(arg) = args.next() {
+            match *arg {
+                "--no-install" => options.may_install = false,
+                "--seed" => options.seed = args.next().and_then(|seed| seed.parse().ok()).context(USAGE)?,
+                filter if !filter.starts_with('-') && options.filter.is_none() => options.filter = Some(filter.into()),
+                _ => bail!("{arg}: {USAGE}"),
+            }
+        }
+        Ok(options)
+    }
+}
+
+/// A part of the tests, by the cost of running it.
+struct Tier {
+    name: &'static str,
+    cargo: &'static [&'static str],
+    /// For the test programs themselves.
+    libtest: &'static [&'static str],
+}
+
+const TIERS: [Tier; 3] = [
+    Tier { name: "1 units, scripts, properties", cargo: &["--workspace", "--exclude", "sim", "--exclude", "tests"], libtest: &[] },
+    Tier { name: "2 simulation", cargo: &["-p", "sim"], libtest: &[] },
+    // Three at a time on two cores: a real cluster mostly waits, for disks and for elections.
+    Tier { name: "3 real processes", cargo: &["-p", "tests"], libtest: &["--test-threads=3"] },
+];
+
+/// What became of a tier.
+#[derive(Default)]
+struct Outcome {
+    name: String,
+    passed: usize,
+    failed: usize,
+    not_run: Vec<String>,
+    failures: Vec<String>,
+    seconds: f64,
+}
+
+pub(crate) fn run(options: &Options) -> Result<()> {
+    println!("seed={}", options.seed);
+    let host = Host::probe();
+    host.print();
+    let host = host.install_missing(options.may_install)?;
+    let run = Run::new(options, &host)?;
+    let before = run.traces();
+
+    let mut outcomes = vec![run.build()];
+    if outcomes[0].failed == 0 {
+        outcomes.extend(TIERS.iter().map(|tier| run.tier(tier, options.filter.as_deref())));
+    }
+    outcomes.push(run.nothing_left(&before, &outcomes));
+    report(options.seed, &outcomes)
+}
+
+/// One run: its place for files, and the mark that all its processes carry.
+struct Run {
+    marker: String,
+    temp: PathBuf,
+    not_run: PathBuf,
+    environment: Vec<(&'static str, String)>,
+}
+
+impl Run {
+    fn new(options: &Options, host: &Host) -> Result<Run> {
+        let name = format!("run-{}", std::process::id());
+        let temp = crate::target_dir().join("tmp").join(&name);
+        std::fs::create_dir_all(&temp).with_context(|| format!("cannot create {}", temp.display()))?;
+        let not_run = crate::target_dir().join("tmp").join(format!("{name}.not-run"));
+        std::fs::write(&not_run, "")?;
+        let environment = vec![
+            ("KVRAFT_SEED", options.seed.to_string()),
+            ("PROPTEST_RNG_SEED", options.seed.to_string()),
+            ("KVRAFT_HOST_LACKS", host.lacks()),
+            ("KVRAFT_NOT_RUN", not_run.to_string_lossy().into_owned()),
+            ("KVRAFT_RUN", name.clone()),
+            ("KVRAFT_BIN_DIR", crate::target_dir().join("debug").to_string_lossy().into_owned()),
+            ("TMPDIR", temp.to_string_lossy().into_owned()),
+        ];
+        for (name, value) in &environment {
+            println!("env: {name}={value}");
+        }
+        Ok(Run { marker: format!("KVRAFT_RUN={name}"), temp, not_run, environment })
+    }
+
+    fn traces(&self) -> Traces {
+        Traces::take(&crate::root(), &crate::target_dir(), &self.marker)
+    }
+
+    /// Everything that the tiers need, first: so their seconds are their own, and the third finds the programs it starts.
+    fn build(&self) -> Outcome {
+        let start = Instant::now();
+        let mut outcome = Outcome { name: "build".into(), ..Outcome::default() };
+        let mut commands = vec![{
+            let mut build = crate::cargo();
+            build.args(["build", "-p", "kvnode", "-p", "kvcli"]);
+            build
+        }];
+        commands.extend(TIERS.iter().map(|tier| {
+            let mut build = crate::cargo();
+            build.arg("test").args(tier.cargo).arg("--no-run");
+            build
+        }));
+        for mut command in commands {
+            if let Err(error) = shell::run(&mut command) {
+                outcome.failed = 1;
+                outcome.failures.push(format!("{error:#}"));
+                break;
+            }
+        }
+        outcome.seconds = start.elapsed().as_secs_f64();
+        outcome
+    }
+
+    fn tier(&self, tier: &Tier, filter: Option<&str>) -> Outcome {
+        let start = Instant::now();
+        let mut outcome = Outcome { name: tier.name.into(), ..Outcome::default() };
+        let mut command = crate::cargo();
+        command.arg("test").args(tier.cargo).arg("--no-fail-fast").args(filter);
+        if !tier.libtest.is_empty() {
+            command.arg("--").args(tier.libtest);
+        }
+        // Not part of the command's own environment: the line that is echoed should be short enough to repeat.
+        let succeeded = self.with_environment(&mut command, |command| shell::run_reading(command, |line| outcome.read(line)));
+        match succeeded {
+            Ok(true) => {}
+            Ok(false) if outcome.failed > 0 => {}
+            Ok(false) => outcome.fail("a test program did not finish, see above"),
+            Err(error) => outcome.fail(&format!("{error:#}")),
+        }
+        for line in std::fs::read_to_string(&self.not_run).unwrap_or_default().lines() {
+            outcome.not_run.push(line.to_owned());
+            outcome.passed = outcome.passed.saturating_sub(1); // libtest knows only passed and failed
+        }
+        let _ = std::fs::write(&self.not_run, "");
+        outcome.seconds = start.elapsed().as_secs_f64();
+        outcome
+    }
+
+    fn with_environment<T>(&self, command: &mut Command, run: impl FnOnce(&mut Command) -> T) -> T {
+        command.envs(self.environment.iter().map(|(name, value)| (name, value)));
+        run(command)
+    }
+
+    /// The last test of all: the run itself.
+    fn nothing_left(self, before: &Traces, outcomes: &[Outcome]) -> Outcome {
+        let mut outcome = Outcome { name: "nothing left behind".into(), ..Outcome::default() };
+        for trace in self.traces().new_since(before) {
+            outcome.failures.push(format!("left behind: {trace}"));
+        }
+        let _ = std::fs::remove_file(&self.not_run);
+        // A failed test keeps its directory for whoever looks into it.
+        if outcomes.iter().all(|outcome| outcome.failed == 0) {
+            for entry in std::fs::read_dir(&self.temp).into_iter().flatten().flatten() {
+                outcome.failures.push(format!("left behind: file {}", entry.path().display()));
+            }
+        } else {
+            println!("the failed tests' files are kept in {}", self.temp.display());
+        }
+        if outcome.failures.is_empty() {
+            let _ = std::fs::remove_dir(&self.temp);
+            outcome.passed = 1;
+        } else {
+            outcome.failed = 1;
+        }
+        outcome
+    }
+}
+
+impl Outcome {
+    fn fail(&mut self, why: &str) {
+        self.failed += 1;
+        self.failures.push(why.to_owned());
+    }
+
+    /// Learns from one line of libtest's output.
+    fn read(&mut self, line: &str) {
+        if let Some(name) = line.strip_prefix("test ").and_then(|rest| rest.strip_suffix(" ... FAILED")) {
+            self.failures.push(name.to_owned());
+        }
+        if let Some(counts) = line.strip_prefix("test result: ") {
+            let mut words = counts.split_whitespace().collect::<Vec<_>>();
+            words.retain(|word| !word.is_empty());
+            for pair in words.windows(2) {
+                let Ok(count) = pair[0].parse::<usize>() else { continue };
+                match pair[1] {
+                    "passed;" => self.passed += count,
+                    "failed;" => self.failed += count,
+                    "ignored;" if count > 0 => self.fail(&format!("{count} tests are marked `ignore`: nobody would know if they failed")),
+                    _ => {}
+                }
+            }
+        }
+    }
+}
+
+fn report(seed: u64, outcomes: &[Outcome]) -> Result<()> {
+    println!("\n{:<30} {:>7} {:>7} {:>8} {:>8}", "tier", "passed", "failed", "not run", "seconds");
+    for outcome in outcomes {
+        let (name, seconds) = (&outcome.name, outcome.seconds);
+        println!("{name:<30} {:>7} {:>7} {:>8} {seconds:>8.1}", outcome.passed, outcome.failed, outcome.not_run.len());
+    }
+    for outcome in outcomes {
+        for not_run in &outcome.not_run {
+            println!("not run: {not_run}");
+        }
+        for failure in &outcome.failures {
+            println!("failed: {}: {failure}", outcome.name);
+        }
+    }
+    let passed: usize = outcomes.iter().map(|outcome| outcome.passed).sum();
+    let failed: usize = outcomes.iter().map(|outcome| outcome.failed).sum();
+    println!("seed={seed} (again with: cargo xtask test --seed {seed})");
+    println!("{passed} passed, {failed} failed");
+    // The line above stays the last one: no error is printed behind it.
+    if failed > 0 {
+        std::process::exit(1);
+    }
+    Ok(())
+}

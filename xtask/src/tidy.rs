@@ -1,0 +1,81 @@
+//! Rules about the sources that no compiler keeps.
+
+use std::path::Path;
+
+use anyhow::{Result, bail};
+
+/// Longer files hide more than one noun.
+const LINES_MAX: usize = 700;
+
+pub(crate) fn run() -> Result<()> {
+    let mut findings = Vec::new();
+    for (path, text) in sources()? {
+        // This file names what it forbids.
+        if path != "xtask/src/tidy.rs" {
+            look(&path, &text, &mut findings);
+        }
+    }
+    if !findings.is_empty() {
+        bail!("the sources are not tidy:\n{}", findings.join("\n"));
+    }
+    println!("tidy: nothing found");
+    Ok(())
+}
+
+/// Every Rust source file of the workspace: its path from the root, and its text.
+pub(crate) fn sources() -> Result<Vec<(String, String)>> {
+    let mut found = Vec::new();
+    walk(&crate::root(), "", &mut found)?;
+    found.sort();
+    Ok(found)
+}
+
+fn walk(dir: &Path, prefix: &str, found: &mut Vec<(String, String)>) -> Result<()> {
+    for entry in std::fs::read_dir(dir)? {
+        let entry = entry?;
+        let name = entry.file_name().to_string_lossy().into_owned();
+        let path = format!("{prefix}{name}");
+        if entry.file_type()?.is_dir() {
+            if !["target", ".git", "runs"].contains(&name.as_str()) {
+                walk(&entry.path(), &format!("{path}/"), found)?;
+            }
+        } else if name.ends_with(".rs") {
+            found.push((path, std::fs::read_to_string(entry.path())?));
+        }
+    }
+    Ok(())
+}
+
+fn look(path: &str, text: &str, findings: &mut Vec<String>) {
+    let lines: Vec<&str> = text.lines().collect();
+    if lines.len() > LINES_MAX {
+        findings.push(format!("{path}: {} lines, more than {LINES_MAX}", lines.len()));
+    }
+    let is_test = path.starts_with("tests/") || path.contains("/tests/");
+    for (number, line) in lines.iter().enumerate() {
+        let mut found = |what: &str| findings.push(format!("{path}:{}: {what}: {}", number + 1, line.trim()));
+        let code = line.split("//").next().unwrap_or_default();
+        for word in ["todo!(", "dbg!(", "unimplemented!("] {
+            if code.contains(word) {
+                found("unfinished");
+            }
+        }
+        if code.contains("#[ignore") {
+            found("an ignored test: nobody would know if it failed");
+        }
+        if path.starts_with("raft/src/") {
+            for word in ["std::time", "Instant", "SystemTime", "HashMap", "HashSet", "std::fs", "std::net", "std::thread", "std::env"] {
+                if code.contains(word) {
+                    found("raft has no clock, file, socket, thread or random order");
+                }
+            }
+        }
+        if is_test && code.contains("thread::sleep(") {
+            let reason = "// sleeps because";
+            let above = number > 0 && lines[number - 1].contains(reason);
+            if !above && !line.contains(reason) {
+                found("await a condition, or say `// sleeps because ...`");
+            }
+        }
+    }
+}
