@@ -1,8 +1,9 @@
 //! What nodes say to each other. A variant carries exactly its own fields, named as in the paper.
 
 use alloc::vec::Vec;
+use core::fmt;
 
-use crate::types::{EntryMeta, Incarnation, Index, Term};
+use crate::types::{EntryId, EntryMeta, Incarnation, Index, TERM_AND_INDEX_LIMIT, Term};
 
 /// Names one round of a leader's confirmation, or one request of a follower. It carries the incarnation drawn at start: an answer to
 /// a token of an earlier life, delivered after a restart, must not count.
@@ -138,5 +139,77 @@ impl Message {
             | Message::ReadIndex { term, .. }
             | Message::ReadIndexReply { term, .. } => Some(*term),
         }
+    }
+
+    /// Whether every term and index is below its limit. The codec cuts such a peer off; raft itself only refuses to count beyond it.
+    pub(crate) fn is_within_limits(&self) -> bool {
+        let (term, index) = match self {
+            Message::PreVote { term, last_log_index, last_log_term } => ((*term).max(*last_log_term), *last_log_index),
+            Message::RequestVote { term, last_log_index, last_log_term, .. } => ((*term).max(*last_log_term), *last_log_index),
+            Message::Append { term, prev_log_index, prev_log_term, leader_commit, entries } => {
+                let last = Index(prev_log_index.0.saturating_add(entries.len() as u64));
+                ((*term).max(*prev_log_term), last.max(*leader_commit))
+            }
+            Message::AppendReply { term, outcome: AppendOutcome::Accepted { match_index } } => (*term, *match_index),
+            Message::AppendReply { term, outcome: AppendOutcome::Rejected { prev_log_index, hint_index, hint_term } } => {
+                ((*term).max(*hint_term), (*prev_log_index).max(*hint_index))
+            }
+            Message::Heartbeat { term, leader_commit, .. } => (*term, *leader_commit),
+            Message::ReadIndexReply { term, index, .. } => (*term, *index),
+            Message::PreVoteReply { term, .. }
+            | Message::RequestVoteReply { term, .. }
+            | Message::HeartbeatReply { term, .. }
+            | Message::ReadIndex { term, .. } => (*term, Index(0)),
+        };
+        term.0 < TERM_AND_INDEX_LIMIT && index.0 < TERM_AND_INDEX_LIMIT
+    }
+}
+
+/// The notation of logs, scripts and dumps: `append t2 after i3/t1: i4/t2 i5/t2, commit i3`.
+impl fmt::Display for Message {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let id = |index: &Index, term: &Term| EntryId { index: *index, term: *term };
+        let answer = |granted: &bool| if *granted { "granted" } else { "refused" };
+        match self {
+            Message::PreVote { term, last_log_index, last_log_term } => {
+                write!(f, "pre-vote {term}? last {}", id(last_log_index, last_log_term))
+            }
+            Message::PreVoteReply { term, vote_granted } => write!(f, "pre-vote {term} {}", answer(vote_granted)),
+            Message::RequestVote { term, last_log_index, last_log_term, transfer } => {
+                write!(f, "vote {term}? last {}{}", id(last_log_index, last_log_term), if *transfer { ", transfer" } else { "" })
+            }
+            Message::RequestVoteReply { term, vote_granted } => write!(f, "vote {term} {}", answer(vote_granted)),
+            Message::Append { term, prev_log_index, prev_log_term, leader_commit, entries } => {
+                write!(f, "append {term} after {}:", id(prev_log_index, prev_log_term))?;
+                match entries.as_slice() {
+                    [] => f.write_str(" nothing")?,
+                    [first, .., last] if entries.len() > 4 => write!(f, " {} .. {}", first.id(), last.id())?,
+                    few => few.iter().try_for_each(|entry| write!(f, " {}", entry.id()))?,
+                }
+                write!(f, ", commit {leader_commit}")
+            }
+            Message::AppendReply { term, outcome: AppendOutcome::Accepted { match_index } } => {
+                write!(f, "accepted {term} to {match_index}")
+            }
+            Message::AppendReply { term, outcome: AppendOutcome::Rejected { prev_log_index, hint_index, hint_term } } => {
+                write!(f, "rejected {term} after {prev_log_index}, try {}", id(hint_index, hint_term))
+            }
+            Message::Heartbeat { term, leader_commit, read_token } => {
+                write!(f, "heartbeat {term}, commit {leader_commit}")?;
+                read_token.map_or(Ok(()), |token| write!(f, ", {token}"))
+            }
+            Message::HeartbeatReply { term, read_token } => {
+                write!(f, "heard {term}")?;
+                read_token.map_or(Ok(()), |token| write!(f, ", {token}"))
+            }
+            Message::ReadIndex { term, token } => write!(f, "read index {term}? {token}"),
+            Message::ReadIndexReply { term, token, index } => write!(f, "read index {term} is {index}, {token}"),
+        }
+    }
+}
+
+impl fmt::Display for ReadToken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "round {:x}.{}", self.incarnation.0, self.round)
     }
 }
