@@ -349,3 +349,104 @@ impl RejectedReason {
         [KeyEmpty, KeyTooLong, ValueTooLong, Version, Sequence].into_iter().find(|reason| *reason as u8 == code)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::hex::hex;
+
+    const ID: u64 = 0x8877_6655_4433_2211;
+
+    fn body(frame: &[u8]) -> &[u8] {
+        &frame[crate::FRAME_HEADER_LEN..]
+    }
+
+    #[test]
+    fn request_bytes_are_fixed_for_ever() {
+        for (request, bytes) in [
+            (Request::Write { command: b"abc" }, "01 616263"),
+            (Request::Get { key: b"k" }, "02 01000000 6b"),
+            (Request::Status, "03"),
+            (Request::Members, "04"),
+        ] {
+            let mut out = Vec::new();
+            encode_request(ID, &request, &mut out);
+            assert_eq!(body(&out), hex(&format!("1122334455667788 {bytes}")));
+            assert_eq!(decode_request(Frame { kind: Kind::Request, body: body(&out) }), Ok((ID, request)));
+        }
+    }
+
+    #[test]
+    fn a_request_of_a_later_version_can_still_be_answered() {
+        for code in ["00", "05", "ff"] {
+            let bytes = hex(&format!("1122334455667788 {code} 616263"));
+            let error = RequestError::Unknown { request_id: ID, code: bytes[8] };
+            assert_eq!(decode_request(Frame { kind: Kind::Request, body: &bytes }), Err(error));
+        }
+        let short = DecodeError::Truncated { what: "request_id", offset: 0 };
+        assert_eq!(decode_request(Frame { kind: Kind::Request, body: &[0; 7] }), Err(short.into()));
+        let wrong = DecodeError::WrongKind { expected: Kind::Request, found: Kind::Raft };
+        assert_eq!(decode_request(Frame { kind: Kind::Raft, body: &[0; 9] }), Err(wrong.into()));
+    }
+
+    fn pinned(reply: Reply, bytes: &str) {
+        let mut out = Vec::new();
+        encode_reply(ID, &reply, &mut out);
+        assert_eq!(body(&out), hex(&format!("1122334455667788 {bytes}")));
+        assert_eq!(decode_reply(Frame { kind: Kind::Reply, body: body(&out) }), Ok((ID, reply)));
+    }
+
+    #[test]
+    fn reply_bytes_are_fixed_for_ever() {
+        for (outcome, code) in [
+            (WriteOutcome::Done, "01"),
+            (WriteOutcome::Deleted, "02"),
+            (WriteOutcome::NotFound, "03"),
+            (WriteOutcome::Swapped, "04"),
+            (WriteOutcome::NotSwapped, "05"),
+            (WriteOutcome::ValueTooLong, "06"),
+        ] {
+            let written = Written { outcome, version: 2, position: Index(3) };
+            pinned(Reply::Written(written), &format!("01 {code} 0200000000000000 0300000000000000"));
+        }
+        let position = Index(4);
+        pinned(Reply::Value { value: None, position }, "02 0400000000000000 00");
+        let value = Value { value: b"v".to_vec(), version: 2, modified: Index(3) };
+        pinned(Reply::Value { value: Some(value), position }, "02 0400000000000000 01 0200000000000000 0300000000000000 01000000 76");
+        let members = vec![MemberAddress { id: NodeId(5), name: "n5".into(), client_addr: "c:1".into() }];
+        pinned(Reply::Members { leader: None, members }, "04 00 0100 0500000000000000 0200 6e35 0300 633a31");
+        let not_leader = Reply::NotLeader { leader: Some(NodeId(5)), client_addr: "c:1".into() };
+        pinned(not_leader, "05 01 0500000000000000 0300 633a31");
+        pinned(Reply::NotLeader { leader: None, client_addr: String::new() }, "05 00 0000");
+        for (reason, code) in [(BusyReason::Uncommitted, "01"), (BusyReason::Waiting, "02"), (BusyReason::Full, "03")] {
+            pinned(Reply::Busy { reason }, &format!("06 {code}"));
+        }
+        pinned(Reply::Forming { missing: vec!["n1".into(), "n2".into()] }, "07 0200 0200 6e31 0200 6e32");
+        pinned(Reply::Replaced, "08");
+        pinned(Reply::LeadershipLost, "09");
+        pinned(Reply::SessionExpired, "0a");
+        for (reason, code) in [
+            (RejectedReason::KeyEmpty, "01"),
+            (RejectedReason::KeyTooLong, "02"),
+            (RejectedReason::ValueTooLong, "03"),
+            (RejectedReason::Version, "04"),
+            (RejectedReason::Sequence, "05"),
+        ] {
+            pinned(Reply::Rejected { reason }, &format!("0b {code}"));
+        }
+    }
+
+    #[test]
+    fn unknown_replies_and_reasons_are_errors() {
+        for (bytes, what, offset, found) in [
+            ("00", "reply type", 8, 0),
+            ("0c", "reply type", 8, 12),
+            ("01 07 0200000000000000 0300000000000000", "outcome", 9, 7),
+            ("06 04", "reason", 9, 4),
+            ("0b 00", "reason", 9, 0),
+        ] {
+            let bytes = hex(&format!("1122334455667788 {bytes}"));
+            assert_eq!(decode_reply(Frame { kind: Kind::Reply, body: &bytes }), Err(DecodeError::Unknown { what, offset, found }));
+        }
+    }
+}

@@ -349,3 +349,156 @@ pub fn decode_membership(bytes: &[u8]) -> Result<Vec<Member>, DecodeError> {
     reader.finish()?;
     Ok(members)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::hex::hex;
+    use crate::limits::{COMMAND_LEN_MAX, FRAME_BODY_LEN_MAX};
+
+    const CALL: CallId = CallId {
+        session: SessionId(0x0f0e_0d0c_0b0a_0908_0706_0504_0302_0100),
+        birth_index: Index(0x11),
+        seq: 0x22,
+        first_unanswered: 0x21,
+    };
+
+    fn pinned(command: &Command<'_>, bytes: &str) {
+        let mut out = Vec::new();
+        command.encode(&mut out);
+        assert_eq!(out, hex(bytes), "{command:?}");
+        assert_eq!(Command::decode(&out).as_ref(), Ok(command));
+    }
+
+    #[test]
+    fn command_bytes_are_fixed_for_ever() {
+        let call = "01 01 # version, write
+            00 01 02 03 04 05 06 07 08 09 0a 0b 0c 0d 0e 0f # session
+            1100000000000000 # birth index
+            2200000000000000 # seq
+            2100000000000000 # first unanswered
+            ";
+        let key = b"k".as_slice();
+        let value = b"vw".as_slice();
+        for (op, bytes) in [
+            (Op::Put { key, value }, "01 01000000 6b 02000000 7677"),
+            (Op::Append { key, value }, "02 01000000 6b 02000000 7677"),
+            (Op::Delete { key }, "03 01000000 6b"),
+            (Op::Cas { key, expect: Expect::Absent, value }, "04 01000000 6b 00 02000000 7677"),
+            (Op::Cas { key, expect: Expect::Value(b"x"), value }, "04 01000000 6b 01 01000000 78 02000000 7677"),
+            (Op::Cas { key, expect: Expect::Version(0x33), value }, "04 01000000 6b 02 3300000000000000 02000000 7677"),
+        ] {
+            pinned(&Command::Write { call: CALL, op }, &format!("{call}{bytes}"));
+        }
+        let announce =
+            Announce { node: NodeId(2), disk_id: DiskId(1), client_addr: "c:1".into(), peer_addr: "p:22".into(), version: "0.1.0".into() };
+        pinned(
+            &Command::Announce(announce),
+            "01 02 # version, announce
+            0200000000000000 # node
+            01000000000000000000000000000000 # disk id
+            0300 633a31 # client addr
+            0400 703a3232 # peer addr
+            0500 302e312e30 # version",
+        );
+    }
+
+    #[test]
+    fn membership_bytes_are_fixed_for_ever() {
+        let members = [
+            Member { id: NodeId(1), name: "n1".into(), peer_addr: "h:1".into(), voter: true },
+            Member { id: NodeId(0x99), name: "n2".into(), peer_addr: "h:2".into(), voter: false },
+        ];
+        let mut out = Vec::new();
+        encode_membership(&members, &mut out);
+        let bytes = "01 0200 # version, count
+            0100000000000000 01 0200 6e31 0300 683a31
+            9900000000000000 00 0200 6e32 0300 683a32";
+        assert_eq!(out, hex(bytes));
+        assert_eq!(decode_membership(&out).unwrap(), members);
+    }
+
+    #[test]
+    fn a_membership_names_each_id_once_and_in_order() {
+        let two_ids = |a: &str, b: &str| hex(&format!("01 0200 {a}00000000000000 01 0000 0000 {b}00000000000000 01 0000 0000"));
+        assert_eq!(decode_membership(&two_ids("01", "02")).unwrap().len(), 2);
+        for (a, b) in [("01", "01"), ("02", "01")] {
+            assert_eq!(decode_membership(&two_ids(a, b)), Err(DecodeError::OutOfRange { what: "id", offset: 16, found: 1 }));
+        }
+        assert_eq!(decode_membership(&two_ids("00", "01")), Err(DecodeError::OutOfRange { what: "id", offset: 3, found: 0 }));
+    }
+
+    #[test]
+    fn a_newer_version_or_code_is_unknown_rather_than_broken() {
+        let mut bytes = Vec::new();
+        encode_write(&CALL, &Op::Cas { key: b"k", expect: Expect::Absent, value: b"" }, &mut bytes);
+        for (at, what, code) in [(0, "command version", 2), (1, "command type", 3), (42, "op", 5), (48, "expect", 3)] {
+            let mut newer = bytes.clone();
+            newer[at] = code;
+            assert_eq!(Command::decode(&newer), Err(DecodeError::Unknown { what, offset: at, found: code.into() }));
+        }
+        assert_eq!(decode_membership(&[2]), Err(DecodeError::Unknown { what: "command version", offset: 0, found: 2 }));
+    }
+
+    #[test]
+    fn a_command_is_exactly_as_long_as_its_fields() {
+        let mut bytes = Vec::new();
+        encode_write(&CALL, &Op::Put { key: b"key", value: b"value" }, &mut bytes);
+        for len in 0..bytes.len() {
+            assert!(matches!(Command::decode(&bytes[..len]), Err(DecodeError::Truncated { .. })), "{len}");
+        }
+        bytes.push(0);
+        let offset = bytes.len() - 1;
+        assert_eq!(Command::decode(&bytes), Err(DecodeError::TrailingBytes { offset, count: 1 }));
+    }
+
+    #[test]
+    fn keys_and_values_are_valid_up_to_their_limits() {
+        let bytes = vec![0; VALUE_LEN_MAX + 1];
+        for (key_len, verdict) in [
+            (0, Err(RejectedReason::KeyEmpty)),
+            (1, Ok(())),
+            (KEY_LEN_MAX - 1, Ok(())),
+            (KEY_LEN_MAX, Ok(())),
+            (KEY_LEN_MAX + 1, Err(RejectedReason::KeyTooLong)),
+        ] {
+            let key = &bytes[..key_len];
+            assert_eq!(validate_key(key), verdict);
+            for op in [
+                Op::Put { key, value: b"" },
+                Op::Append { key, value: b"" },
+                Op::Delete { key },
+                Op::Cas { key, expect: Expect::Absent, value: b"" },
+            ] {
+                assert_eq!(op.validate(), verdict, "{key_len}");
+            }
+        }
+        for (value_len, verdict) in
+            [(0, Ok(())), (VALUE_LEN_MAX - 1, Ok(())), (VALUE_LEN_MAX, Ok(())), (VALUE_LEN_MAX + 1, Err(RejectedReason::ValueTooLong))]
+        {
+            let value = &bytes[..value_len];
+            for op in [
+                Op::Put { key: b"k", value },
+                Op::Append { key: b"k", value },
+                Op::Cas { key: b"k", expect: Expect::Version(1), value },
+                Op::Cas { key: b"k", expect: Expect::Value(value), value: b"" },
+            ] {
+                assert_eq!(op.validate(), verdict, "{value_len}");
+            }
+        }
+    }
+
+    #[test]
+    fn the_longest_valid_command_fits_a_frame_and_one_above_the_limits_still_gets_an_answer() {
+        let bytes = vec![0; VALUE_LEN_MAX + 1];
+        let mut out = Vec::new();
+        let key = &bytes[..KEY_LEN_MAX];
+        let value = &bytes[..VALUE_LEN_MAX];
+        encode_write(&CALL, &Op::Cas { key, expect: Expect::Value(value), value }, &mut out);
+        assert!(out.len() <= COMMAND_LEN_MAX && COMMAND_LEN_MAX - out.len() < 16, "{}", out.len());
+        out.clear();
+        encode_write(&CALL, &Op::Cas { key: &bytes[..KEY_LEN_MAX + 1], expect: Expect::Value(&bytes), value: &bytes }, &mut out);
+        // The rest is room for the fields around a command: of a request, or of an entry in an append.
+        assert!(out.len() + 128 <= FRAME_BODY_LEN_MAX);
+    }
+}

@@ -221,3 +221,157 @@ impl FrameBuffer {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::limits::HELLO_BODY_LEN_MAX;
+
+    fn frame(kind: Kind, body: &[u8]) -> Vec<u8> {
+        let mut out = Vec::new();
+        encode_frame(&mut out, kind, |out| out.extend_from_slice(body));
+        out
+    }
+
+    /// Feeds as much of `bytes` as there is space for.
+    fn feed<'a>(buffer: &mut FrameBuffer, bytes: &'a [u8]) -> &'a [u8] {
+        let space = buffer.space();
+        assert!(!space.is_empty());
+        let (now, later) = bytes.split_at(bytes.len().min(space.len()));
+        space[..now.len()].copy_from_slice(now);
+        buffer.filled(now.len());
+        later
+    }
+
+    #[test]
+    fn frame_bytes_are_fixed_for_ever() {
+        let header = |code| [3, 0, 0, 0, 0, 0, 0, 0, code];
+        for (kind, code, crc) in [
+            (Kind::Hello, 1, 0xc30d_7db2_u32),
+            (Kind::Welcome, 2, 0xa12f_f48b),
+            (Kind::PeerWelcome, 3, 0x7c6a_5e33),
+            (Kind::Refused, 4, 0x656a_e6f9),
+            (Kind::Request, 5, 0xb82f_4c41),
+            (Kind::Reply, 6, 0xda0d_c578),
+            (Kind::Raft, 7, 0x0748_6fc0),
+            (Kind::Ping, 8, 0xe80c_b4ec),
+            (Kind::Pong, 9, 0x3549_1e54),
+        ] {
+            let mut expected = header(code).to_vec();
+            expected[4..8].copy_from_slice(&crc.to_le_bytes());
+            expected.extend_from_slice(b"abc");
+            assert_eq!(frame(kind, b"abc"), expected, "{kind:?}");
+        }
+        assert_eq!(Kind::from_code(0), None);
+        assert_eq!(Kind::from_code(10), None);
+    }
+
+    #[test]
+    fn a_frame_is_appended_behind_what_is_there() {
+        let mut out = b"before".to_vec();
+        encode_frame(&mut out, Kind::Pong, |out| out.push(7));
+        assert_eq!(out, [b"before".as_slice(), &frame(Kind::Pong, &[7])].concat());
+    }
+
+    #[test]
+    fn half_a_frame_is_no_frame_yet() {
+        let bytes = frame(Kind::Reply, b"abc");
+        let mut buffer = FrameBuffer::new(FRAME_BODY_LEN_MAX);
+        for byte in &bytes[..bytes.len() - 1] {
+            feed(&mut buffer, &[*byte]);
+            assert_eq!(buffer.next(), Ok(None));
+        }
+        assert_eq!(buffer.pending_len(), bytes.len() - 1);
+        feed(&mut buffer, &bytes[bytes.len() - 1..]);
+        assert_eq!(buffer.next(), Ok(Some(Frame { kind: Kind::Reply, body: b"abc" })));
+        assert_eq!(buffer.next(), Ok(None));
+        assert_eq!(buffer.pending_len(), 0);
+    }
+
+    #[test]
+    fn a_length_above_the_maximum_of_the_moment_ends_the_stream() {
+        let longest = frame(Kind::Hello, &vec![0; HELLO_BODY_LEN_MAX]);
+        let mut buffer = FrameBuffer::new(HELLO_BODY_LEN_MAX);
+        let mut rest = longest.as_slice();
+        while !rest.is_empty() {
+            assert_eq!(buffer.next(), Ok(None));
+            rest = feed(&mut buffer, rest);
+        }
+        assert_eq!(buffer.next().unwrap().unwrap().body.len(), HELLO_BODY_LEN_MAX);
+
+        let claim = u32::try_from(HELLO_BODY_LEN_MAX + 1).unwrap().to_le_bytes();
+        feed(&mut buffer, &[claim.as_slice(), &[0; 5]].concat());
+        let error = FrameError::TooLong { len: HELLO_BODY_LEN_MAX + 1, max: HELLO_BODY_LEN_MAX };
+        assert_eq!(buffer.next(), Err(error));
+        assert_eq!(buffer.next(), Err(error), "an error is final");
+
+        buffer.set_body_len_max(FRAME_BODY_LEN_MAX);
+        assert_eq!(buffer.next(), Ok(None), "after the greeting that length is fine");
+    }
+
+    #[test]
+    fn memory_follows_what_arrived_and_not_what_was_claimed() {
+        let mut buffer = FrameBuffer::new(FRAME_BODY_LEN_MAX);
+        assert_eq!(buffer.allocated_len(), 0);
+        let claim = u32::try_from(FRAME_BODY_LEN_MAX).unwrap().to_le_bytes();
+        feed(&mut buffer, &[claim.as_slice(), &[0; 5]].concat());
+        assert_eq!(buffer.next(), Ok(None));
+        buffer.space();
+        assert_eq!(buffer.allocated_len(), READ_BUFFER_LEN);
+    }
+
+    #[test]
+    fn what_a_large_frame_needed_is_given_back() {
+        let large = frame(Kind::Raft, &vec![1; FRAME_BODY_LEN_MAX]);
+        let mut buffer = FrameBuffer::new(FRAME_BODY_LEN_MAX);
+        let mut rest = large.as_slice();
+        while !rest.is_empty() {
+            assert_eq!(buffer.next(), Ok(None));
+            rest = feed(&mut buffer, rest);
+        }
+        assert!(buffer.next().unwrap().is_some());
+        assert_eq!(buffer.allocated_len(), FRAME_HEADER_LEN + FRAME_BODY_LEN_MAX);
+        buffer.space();
+        assert_eq!(buffer.allocated_len(), READ_BUFFER_LEN);
+    }
+
+    #[test]
+    fn a_stream_of_small_frames_needs_no_more_than_an_idle_buffer_may_keep() {
+        let stream = frame(Kind::Request, &[5; 300]).repeat(4_000);
+        let mut buffer = FrameBuffer::new(FRAME_BODY_LEN_MAX);
+        let (mut rest, mut count) = (stream.as_slice(), 0);
+        while !rest.is_empty() {
+            rest = feed(&mut buffer, rest);
+            while let Some(frame) = buffer.next().unwrap() {
+                assert_eq!(frame.body, [5; 300]);
+                count += 1;
+            }
+        }
+        assert_eq!(count, 4_000);
+        assert_eq!(buffer.allocated_len(), READ_BUFFER_KEPT_LEN, "full reads are answered with more space");
+    }
+
+    #[test]
+    fn any_flipped_bit_behind_the_length_is_found() {
+        let good = frame(Kind::Request, b"some bytes");
+        for bit in 4 * 8..good.len() * 8 {
+            let mut bad = good.clone();
+            bad[bit / 8] ^= 1 << (bit % 8);
+            let mut buffer = FrameBuffer::new(FRAME_BODY_LEN_MAX);
+            feed(&mut buffer, &bad);
+            assert!(matches!(buffer.next(), Err(FrameError::Checksum { .. })), "bit {bit}");
+        }
+    }
+
+    #[test]
+    fn an_unknown_kind_ends_the_stream() {
+        for code in [0, 10, 255] {
+            let mut bytes = vec![0, 0, 0, 0, 0, 0, 0, 0, code];
+            let crc = checksum(&bytes[8..]).to_le_bytes();
+            bytes[4..8].copy_from_slice(&crc);
+            let mut buffer = FrameBuffer::new(FRAME_BODY_LEN_MAX);
+            feed(&mut buffer, &bytes);
+            assert_eq!(buffer.next(), Err(FrameError::Kind { found: code }));
+        }
+    }
+}

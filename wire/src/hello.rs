@@ -367,3 +367,155 @@ pub fn decode_peer_welcome(frame: Frame<'_>) -> Result<Result<PeerHello, Refused
         _ => PeerHello::decode(frame.expect(Kind::PeerWelcome)?).map(Ok),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::hex::hex;
+    use crate::limits::{HELLO_BODY_LEN_MAX, MEMBERS_MAX};
+
+    fn peer() -> PeerHello {
+        PeerHello {
+            node: NodeId(2),
+            to: Some(NodeId(3)),
+            disk_id: DiskId(0x0f0e_0d0c_0b0a_0908_0706_0504_0302_0100),
+            incarnation: Incarnation(0x8877_6655_4433_2211),
+            client_addr: "c:1".into(),
+            peer_addr: "p:22".into(),
+            version: "0.1.0".into(),
+        }
+    }
+
+    const PEER_FIELDS: &str = "0200000000000000 # node
+        00 01 02 03 04 05 06 07 08 09 0a 0b 0c 0d 0e 0f # disk id
+        11 22 33 44 55 66 77 88 # incarnation
+        01 0300000000000000 # to
+        0300 633a31 # client addr
+        0400 703a3232 # peer addr
+        0500 302e312e30 # version";
+
+    fn pinned_hello(hello: &Hello, bytes: &str) {
+        let mut out = Vec::new();
+        hello.encode(&mut out);
+        assert_eq!(out, hex(bytes));
+        assert_eq!(Hello::decode(&out).as_ref(), Ok(hello));
+    }
+
+    #[test]
+    fn hello_bytes_are_fixed_for_ever() {
+        pinned_hello(&Hello::Client { cluster_id: None }, "6b7672616674 0100 01 00");
+        let cluster_id = ClusterId(0x0102_0304_0506_0708_090a_0b0c_0d0e_0f10);
+        let id = "100f0e0d0c0b0a090807060504030201";
+        pinned_hello(&Hello::Client { cluster_id: Some(cluster_id) }, &format!("6b7672616674 0100 01 01 {id}"));
+        for (purpose, code) in [(Purpose::Control, "01"), (Purpose::Entries, "02"), (Purpose::Snapshot, "03")] {
+            let bytes = format!("6b7672616674 0100 02 {id} {code} {PEER_FIELDS}");
+            pinned_hello(&Hello::Peer { cluster_id, purpose, peer: peer() }, &bytes);
+        }
+    }
+
+    #[test]
+    fn peer_welcome_bytes_are_fixed_for_ever() {
+        let mut out = Vec::new();
+        peer().encode(&mut out);
+        assert_eq!(out, hex(PEER_FIELDS));
+        assert_eq!(PeerHello::decode(&out), Ok(peer()));
+    }
+
+    #[test]
+    fn welcome_bytes_are_fixed_for_ever() {
+        let welcome = Welcome {
+            cluster_id: ClusterId(1),
+            node: NodeId(2),
+            applied_index: Index(0x0304),
+            leader: Some(NodeId(5)),
+            members: vec![
+                MemberAddress { id: NodeId(2), name: "n2".into(), client_addr: "c:1".into() },
+                MemberAddress { id: NodeId(5), name: "n5".into(), client_addr: String::new() },
+            ],
+            version: "0.1.0".into(),
+        };
+        let bytes = "01000000000000000000000000000000 # cluster id
+            0200000000000000 # node
+            0403000000000000 # applied index
+            01 0500000000000000 # leader
+            0500 302e312e30 # version
+            0200 # members
+            0200000000000000 0200 6e32 0300 633a31
+            0500000000000000 0200 6e35 0000";
+        let mut out = Vec::new();
+        welcome.encode(&mut out);
+        assert_eq!(out, hex(bytes));
+        assert_eq!(Welcome::decode(&out), Ok(welcome));
+    }
+
+    #[test]
+    fn refused_bytes_are_fixed_for_ever() {
+        for (reason, code) in [
+            (RefusedReason::WrongCluster, "01"),
+            (RefusedReason::WrongVersion, "02"),
+            (RefusedReason::WrongDisk, "03"),
+            (RefusedReason::WrongNode, "04"),
+            (RefusedReason::NotAMember, "05"),
+            (RefusedReason::NotHello, "06"),
+            (RefusedReason::TooManyConnections, "07"),
+        ] {
+            let refused = Refused { reason, message: "no".into() };
+            let mut out = Vec::new();
+            refused.encode(&mut out);
+            assert_eq!(out, hex(&format!("{code} 0200 6e6f")));
+            assert_eq!(Refused::decode(&out), Ok(refused));
+        }
+        let error = DecodeError::Unknown { what: "reason", offset: 0, found: 8 };
+        assert_eq!(Refused::decode(&hex("08 0000")), Err(error));
+    }
+
+    #[test]
+    fn a_long_explanation_is_cut_between_characters() {
+        let mut out = Vec::new();
+        Refused { reason: RefusedReason::WrongDisk, message: "ä".repeat(MESSAGE_LEN_MAX) + "x" }.encode(&mut out);
+        assert_eq!(Refused::decode(&out).unwrap().message, "ä".repeat(MESSAGE_LEN_MAX / 2));
+        out.clear();
+        Refused { reason: RefusedReason::WrongDisk, message: "x".to_owned() + &"ä".repeat(MESSAGE_LEN_MAX) }.encode(&mut out);
+        assert_eq!(Refused::decode(&out).unwrap().message.len(), MESSAGE_LEN_MAX - 1);
+    }
+
+    #[test]
+    fn a_stranger_and_another_version_are_told_apart() {
+        assert_eq!(Hello::decode(b"GET / HTTP/1.1"), Err(DecodeError::NotKvraft));
+        let newer = hex("6b7672616674 0200 ff");
+        let error = Hello::decode(&newer).unwrap_err();
+        assert_eq!(error, DecodeError::ProtocolVersion { found: 2 });
+        let refused = Refused::unreadable(&error);
+        assert_eq!(refused.reason, RefusedReason::WrongVersion);
+        assert_eq!(refused.message, "the greeting is of protocol version 2; this node speaks protocol version 1");
+        assert_eq!(Refused::unreadable(&DecodeError::NotKvraft).reason, RefusedReason::NotHello);
+    }
+
+    #[test]
+    fn the_largest_greetings_fit_before_the_greeting_is_done() {
+        let longest = |len| "x".repeat(len);
+        let member = MemberAddress { id: NodeId(1), name: longest(NAME_LEN_MAX), client_addr: longest(ADDRESS_LEN_MAX) };
+        let welcome = Welcome {
+            cluster_id: ClusterId(1),
+            node: NodeId(1),
+            applied_index: Index(1),
+            leader: Some(NodeId(1)),
+            members: vec![member; MEMBERS_MAX],
+            version: longest(VERSION_LEN_MAX),
+        };
+        let mut out = Vec::new();
+        welcome.encode(&mut out);
+        assert!(out.len() <= HELLO_BODY_LEN_MAX, "{}", out.len());
+    }
+
+    #[test]
+    fn a_refusal_is_an_answer_to_either_greeting() {
+        let refused = Refused { reason: RefusedReason::WrongCluster, message: String::new() };
+        let body = hex("01 0000");
+        let frame = Frame { kind: Kind::Refused, body: &body };
+        assert_eq!(decode_welcome(frame), Ok(Err(refused.clone())));
+        assert_eq!(decode_peer_welcome(frame), Ok(Err(refused)));
+        let error = DecodeError::WrongKind { expected: Kind::Hello, found: Kind::Refused };
+        assert_eq!(decode_hello(frame), Err(error));
+    }
+}

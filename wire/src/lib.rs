@@ -6,8 +6,12 @@ mod checksum; // CRC-32C: the one function
 pub mod client; // between a client and a node
 mod codec; // how a field is written: the words all messages are made of
 pub mod command; // what the log carries: writes and the cluster's own records
+#[cfg(test)]
+mod document; // docs/PROTOCOL.md says what the code does
 pub mod frame; // how messages are told apart in a stream of bytes
 pub mod hello; // the first frame on every connection
+#[cfg(test)]
+mod hex; // bytes as people write them
 pub mod limits; // every bound on bytes from outside, with its reason
 pub mod peer; // between nodes
 pub mod status; // how a node is

@@ -232,3 +232,168 @@ fn read_entries(bytes: &[u8], base: usize, prev: Index, prev_term: Term, leader_
     }
     Ok(metas)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::hex::hex;
+    use raft::{EntryKind, Incarnation};
+
+    const TOKEN: ReadToken = ReadToken { incarnation: Incarnation(0x8877_6655_4433_2211), round: 0x99 };
+    const TOKEN_BYTES: &str = "1122334455667788 9900000000000000";
+
+    fn decode(body: &[u8]) -> Result<PeerFrame<'_>, DecodeError> {
+        decode_peer(Frame { kind: Kind::Raft, body })
+    }
+
+    fn pinned(message: Message, bytes: &str) {
+        let mut out = Vec::new();
+        write_message(&message, &mut out);
+        assert_eq!(out, hex(bytes), "{message:?}");
+        assert_eq!(decode(&out), Ok(PeerFrame::Raft { message, entries: &[] }));
+    }
+
+    #[test]
+    fn message_bytes_are_fixed_for_ever() {
+        let (term, last_log_index, last_log_term) = (Term(0x0102), Index(0x0304), Term(0x05));
+        let t = "0201000000000000";
+        let last = "0403000000000000 0500000000000000";
+        pinned(Message::PreVote { term, last_log_index, last_log_term }, &format!("01 {t} {last}"));
+        pinned(Message::PreVoteReply { term, vote_granted: true }, &format!("02 {t} 01"));
+        pinned(Message::RequestVote { term, last_log_index, last_log_term, transfer: false }, &format!("03 {t} {last} 00"));
+        pinned(Message::RequestVote { term, last_log_index, last_log_term, transfer: true }, &format!("03 {t} {last} 01"));
+        pinned(Message::RequestVoteReply { term, vote_granted: false }, &format!("04 {t} 00"));
+        let (prev_log_index, prev_log_term, leader_commit) = (Index(6), Term(5), Index(0x07));
+        let probe = Message::Append { term, prev_log_index, prev_log_term, leader_commit, entries: Vec::new() };
+        pinned(probe, &format!("05 {t} 0600000000000000 0500000000000000 0700000000000000"));
+        let accepted = AppendOutcome::Accepted { match_index: Index(8) };
+        pinned(Message::AppendReply { term, outcome: accepted }, &format!("06 {t} 01 0800000000000000"));
+        let rejected = AppendOutcome::Rejected { prev_log_index: Index(9), hint_index: Index(4), hint_term: Term(3) };
+        pinned(Message::AppendReply { term, outcome: rejected }, &format!("06 {t} 02 0900000000000000 0400000000000000 0300000000000000"));
+        pinned(Message::Heartbeat { term, leader_commit, read_token: None }, &format!("07 {t} 0700000000000000 00"));
+        pinned(Message::Heartbeat { term, leader_commit, read_token: Some(TOKEN) }, &format!("07 {t} 0700000000000000 01 {TOKEN_BYTES}"));
+        pinned(Message::HeartbeatReply { term, read_token: None }, &format!("08 {t} 00"));
+        pinned(Message::HeartbeatReply { term, read_token: Some(TOKEN) }, &format!("08 {t} 01 {TOKEN_BYTES}"));
+        pinned(Message::ReadIndex { term, token: TOKEN }, &format!("09 {t} {TOKEN_BYTES}"));
+        let index = Index(0x0a);
+        pinned(Message::ReadIndexReply { term, token: TOKEN, index }, &format!("0a {t} {TOKEN_BYTES} 0a00000000000000"));
+    }
+
+    const APPEND_HEAD: &str = "05 0400000000000000 0600000000000000 0200000000000000 0500000000000000";
+    const NO_OP: &str = "0300000000000000 1122000000000000 00000000 02 000000";
+    const COMMAND: &str = "0400000000000000 1122000000000000 03000000 01 000000 616263";
+
+    #[test]
+    fn append_bytes_are_fixed_for_ever() {
+        let metas = vec![
+            EntryMeta { index: Index(7), term: Term(3), payload_len: 0, kind: EntryKind::NoOp },
+            EntryMeta { index: Index(8), term: Term(4), payload_len: 3, kind: EntryKind::Command },
+        ];
+        let message =
+            Message::Append { term: Term(4), prev_log_index: Index(6), prev_log_term: Term(2), leader_commit: Index(5), entries: metas };
+        let entries = hex(&format!("{NO_OP} {COMMAND}"));
+        let mut out = Vec::new();
+        encode_raft(&message, &entries, &mut out);
+        let body = hex(&format!("{APPEND_HEAD} {NO_OP} {COMMAND}"));
+        assert_eq!(out[crate::FRAME_HEADER_LEN..], body);
+        assert_eq!(decode(&body), Ok(PeerFrame::Raft { message, entries: &entries }));
+    }
+
+    #[test]
+    fn entries_must_fill_the_append_exactly() {
+        let body = hex(&format!("{APPEND_HEAD} {NO_OP} {COMMAND}"));
+        let whole = [33, 33 + 24, 33 + 24 + 27]; // none, one, both
+        for len in 33..body.len() {
+            assert_eq!(decode(&body[..len]).is_ok(), whole.contains(&len), "{len}");
+        }
+        let error = DecodeError::Truncated { what: "entry payload", offset: 33 + 24 + 24 };
+        assert_eq!(decode(&body[..body.len() - 1]), Err(error));
+        assert_eq!(decode(&[body.as_slice(), &[0]].concat()), Err(DecodeError::Truncated { what: "entry header", offset: body.len() }));
+
+        let mut unknown_kind = body.clone();
+        unknown_kind[33 + 20] = 4;
+        assert_eq!(decode(&unknown_kind), Err(DecodeError::Unknown { what: "entry kind", offset: 33 + 20, found: 4 }));
+        let mut padded = body.clone();
+        padded[33 + 21] = 1;
+        assert_eq!(decode(&padded), Err(DecodeError::OutOfRange { what: "entry padding", offset: 33 + 21, found: 1 }));
+    }
+
+    #[test]
+    fn terms_of_entries_never_fall_and_never_pass_the_leaders() {
+        let body = |prev_term: &str, first: &str, second: &str| {
+            let head = format!("05 0400000000000000 0600000000000000 {prev_term}00000000000000 0500000000000000");
+            let entry = |term: &str| format!("{term}00000000000000 1122000000000000 00000000 02 000000");
+            hex(&format!("{head} {} {}", entry(first), entry(second)))
+        };
+        for (prev_term, first, second, at) in [("03", "02", "04", 33), ("02", "04", "03", 57), ("02", "03", "05", 57)] {
+            let body = body(prev_term, first, second);
+            let error = DecodeError::OutOfRange { what: "entry term", offset: at, found: body[at].into() };
+            assert_eq!(decode(&body), Err(error));
+        }
+        assert!(decode(&body("03", "03", "04")).is_ok());
+    }
+
+    #[test]
+    fn every_term_and_index_is_below_2_to_the_56() {
+        let over = "0000000000000001";
+        let most = "ffffffffffffff00";
+        let zero = "0000000000000000";
+        let fields: [(&str, usize, &str); 10] = [
+            ("01", 3, ""),
+            ("02", 1, "00"),
+            ("03", 3, "00"),
+            ("04", 1, "00"),
+            ("05", 4, ""),
+            ("07", 2, "00"),
+            ("08", 1, "00"),
+            ("09", 1, TOKEN_BYTES),
+            ("06", 1, "01 0000000000000000"),
+            ("06", 1, "02 0000000000000000 0000000000000000 0000000000000000"),
+        ];
+        for (code, count, tail) in fields {
+            assert!(decode(&hex(&format!("{code} {} {tail}", most.repeat(count)))).is_ok(), "{code}");
+            for bad in 0..count {
+                let numbers: String = (0..count).map(|i| if i == bad { over } else { zero }).collect();
+                let error = decode(&hex(&format!("{code} {numbers} {tail}"))).unwrap_err();
+                assert!(matches!(error, DecodeError::OutOfRange { found: 0x0100_0000_0000_0000, .. }), "{code} {bad}: {error}");
+            }
+        }
+        for outcome in [
+            format!("01 {over}"),
+            format!("02 {over} {zero} {zero}"),
+            format!("02 {zero} {over} {zero}"),
+            format!("02 {zero} {zero} {over}"),
+        ] {
+            assert!(matches!(decode(&hex(&format!("06 {zero} {outcome}"))), Err(DecodeError::OutOfRange { .. })), "{outcome}");
+        }
+        let reply = hex(&format!("0a {zero} {TOKEN_BYTES} {over}"));
+        assert!(matches!(decode(&reply), Err(DecodeError::OutOfRange { what: "index", .. })));
+        let last_index = hex(&format!("05 0400000000000000 {most} 0200000000000000 {zero} {NO_OP}"));
+        assert!(matches!(decode(&last_index), Err(DecodeError::OutOfRange { what: "entry index", .. })));
+    }
+
+    #[test]
+    fn an_unknown_message_or_a_byte_too_many_is_an_error() {
+        for code in [0, 11, 255] {
+            assert_eq!(decode(&[code]), Err(DecodeError::Unknown { what: "message type", offset: 0, found: code.into() }));
+        }
+        let reply = hex("02 0100000000000000 01 00");
+        assert_eq!(decode(&reply), Err(DecodeError::TrailingBytes { offset: 10, count: 1 }));
+        assert_eq!(decode(&hex("02 0100000000000000 02")), Err(DecodeError::OutOfRange { what: "vote_granted", offset: 9, found: 2 }));
+    }
+
+    #[test]
+    fn ping_and_pong_are_bare() {
+        let (mut ping, mut pong) = (Vec::new(), Vec::new());
+        encode_ping(&mut ping);
+        encode_pong(&mut pong);
+        assert_eq!(ping, hex("00000000 9e0ba4d8 08"));
+        assert_eq!(pong, hex("00000000 9d88cf2a 09"));
+        assert_eq!(decode_peer(Frame { kind: Kind::Ping, body: &[] }), Ok(PeerFrame::Ping));
+        assert_eq!(decode_peer(Frame { kind: Kind::Pong, body: &[] }), Ok(PeerFrame::Pong));
+        let error = DecodeError::TrailingBytes { offset: 0, count: 1 };
+        assert_eq!(decode_peer(Frame { kind: Kind::Pong, body: &[0] }), Err(error));
+        let error = DecodeError::WrongKind { expected: Kind::Raft, found: Kind::Request };
+        assert_eq!(decode_peer(Frame { kind: Kind::Request, body: &[] }), Err(error));
+    }
+}

@@ -235,3 +235,84 @@ impl MemberStatus {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::hex::hex;
+
+    fn status(role: RoleName) -> NodeStatus {
+        NodeStatus {
+            cluster_id: raft::ClusterId(1),
+            id: NodeId(2),
+            name: "n2".into(),
+            client_addr: "c:1".into(),
+            peer_addr: "p:22".into(),
+            role,
+            voter: true,
+            leader: Some(NodeId(3)),
+            term: Term(4),
+            first_log_index: Index(5),
+            last_log_index: Index(6),
+            commit_index: Index(7),
+            applied_index: Index(8),
+            snapshot_index: Index(9),
+            log_bytes: 10,
+            snapshot_bytes: 11,
+            keys: 12,
+            data_bytes: 13,
+            sessions: 14,
+            state_digest: 15,
+            digest_index: Index(16),
+            peer_messages_received: 17,
+            peer_bytes: 18,
+            fsync_us_p99: 19,
+            uptime_ms: 20,
+            version: "0.1.0".into(),
+            formed: false,
+            members: vec![MemberStatus {
+                id: NodeId(21),
+                name: "n".into(),
+                voter: true,
+                client_addr: String::new(),
+                peer_addr: "p".into(),
+                announced: false,
+            }],
+        }
+    }
+
+    #[test]
+    fn status_bytes_are_fixed_for_ever() {
+        for (role, code) in [
+            (RoleName::Follower, "01"),
+            (RoleName::PreCandidate, "02"),
+            (RoleName::Candidate, "03"),
+            (RoleName::Leader, "04"),
+            (RoleName::Learner, "05"),
+        ] {
+            let counted: String = (4..=20).map(|n| format!("{n:02x}00000000000000 ")).collect(); // term to uptime
+            let bytes = format!(
+                "01000000000000000000000000000000 0200000000000000 0200 6e32 0300 633a31 0400 703a3232
+                {code} 01 01 0300000000000000 # role, voter, leader
+                {counted}
+                0500 302e312e30 00 0100 # version, formed, members
+                1500000000000000 0100 6e 01 0000 0100 70 00"
+            );
+            let mut out = Vec::new();
+            status(role).encode(&mut out);
+            assert_eq!(out, hex(&bytes));
+            assert_eq!(NodeStatus::decode(&out), Ok(status(role)));
+        }
+    }
+
+    #[test]
+    fn fields_of_a_later_version_are_ignored() {
+        let mut bytes = Vec::new();
+        status(RoleName::Leader).encode(&mut bytes);
+        for len in 0..bytes.len() {
+            assert!(NodeStatus::decode(&bytes[..len]).is_err(), "{len}");
+        }
+        bytes.extend_from_slice(b"and more");
+        assert_eq!(NodeStatus::decode(&bytes), Ok(status(RoleName::Leader)));
+    }
+}
