@@ -109,10 +109,7 @@ fn netns_works() -> bool {
     added
 }
 
-/// Seccomp, a strict container or Yama let strace start and fail only once it attaches to a stranger: try that.
+/// Seccomp and a strict container let strace start and fail only once it attaches: try it on something.
 fn strace_works() -> bool {
-    let Ok(mut stranger) = Command::new("sleep").arg("0.2").spawn() else { return false };
-    let attached = shell::output("strace", &["-f", "-o", "/dev/null", "-p", &stranger.id().to_string()]).is_some();
-    let _ = stranger.wait();
-    attached
+    shell::output("strace", &["-f", "-o", "/dev/null", "true"]).is_some()
 }

@@ -1,0 +1,276 @@
+//! A batch: what one save writes and one sync makes durable. A header, then the encoded entries (`raft::EntryHeader`) one after the
+//! other, then zeros up to a multiple of 8.
+//!
+//! | offset | size | field           | meaning; all integers are little-endian                                              |
+//! |-------:|-----:|-----------------|---------------------------------------------------------------------------------------|
+//! |      0 |    4 | header_crc      | CRC-32C of bytes 4 to 64, seeded with cluster, segment, offset                        |
+//! |      4 |    4 | body_crc        | of the body, zeros at its end included, seeded alike: a rotten body keeps its identity |
+//! |      8 |    4 | body_len        | a multiple of 8, 0 to `BATCH_BODY_LEN_MAX`; 0 repeats the hard state only             |
+//! |     12 |    4 | entry_count     | 0 if and only if `body_len` is                                                        |
+//! |     16 |    8 | first_index     | at or below the last index: replaces everything from here; no entries: the next index |
+//! |     24 |    8 | last_entry_term | of the log's last entry, counting this batch                                          |
+//! |     32 |    8 | term            | hard state                                                                            |
+//! |     40 |    8 | voted_for       | hard state; 0: nobody                                                                 |
+//! |     48 |    8 | commit          | a hint: everything up to here is committed                                            |
+//! |     56 |    8 | zero            | kept for kinds of batch to come; anything else is no batch of this version            |
+//!
+//! Batches stand at offsets that are multiples of 8, the first right behind the segment's header, each right behind the one before.
+//! "Seeded" means that cluster id (16 bytes), segment sequence (8) and the batch's offset (8) go into the checksum first.
+//! What a crash can leave of a batch is told in `recovery`.
+
+use raft::{ClusterId, ENTRY_HEADER_LEN, EntryHeader, HardState, Index, NodeId, Term};
+
+use crate::checksum::Seed;
+use crate::error::{BatchDamage, Nonsense};
+use crate::limits::BATCH_BODY_LEN_MAX;
+use crate::segment::{SEGMENT_HEADER_LEN, SegmentName};
+
+/// Bytes of a batch's header.
+pub const BATCH_HEADER_LEN: usize = 64;
+/// Batches begin and end at multiples of this.
+const ALIGNMENT: usize = 8;
+/// Terms and indexes of anything that raft wrote are below this.
+const NUMBER_LIMIT: u64 = 1 << 56;
+
+/// The fixed part of a batch.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct BatchHeader {
+    /// Checksum of the body.
+    pub body_crc: u32,
+    /// Length of the body, a multiple of 8.
+    pub body_len: u32,
+    /// Entries in the body.
+    pub entry_count: u32,
+    /// Index of the first of them; without any, the index that comes next.
+    pub first_index: Index,
+    /// Term of the log's last entry, counting this batch.
+    pub last_entry_term: Term,
+    /// Term and vote.
+    pub hard_state: HardState,
+    /// Everything up to here is committed.
+    pub commit_index: Index,
+}
+
+impl BatchHeader {
+    /// Bytes from the start of this batch to the start of the next.
+    pub fn batch_len(&self) -> u64 {
+        BATCH_HEADER_LEN as u64 + u64::from(self.body_len)
+    }
+
+    fn encode(&self, seed: &Seed) -> [u8; BATCH_HEADER_LEN] {
+        let mut bytes = [0; BATCH_HEADER_LEN];
+        bytes[4..8].copy_from_slice(&self.body_crc.to_le_bytes());
+        bytes[8..12].copy_from_slice(&self.body_len.to_le_bytes());
+        bytes[12..16].copy_from_slice(&self.entry_count.to_le_bytes());
+        bytes[16..24].copy_from_slice(&self.first_index.0.to_le_bytes());
+        bytes[24..32].copy_from_slice(&self.last_entry_term.0.to_le_bytes());
+        bytes[32..40].copy_from_slice(&self.hard_state.term.0.to_le_bytes());
+        bytes[40..48].copy_from_slice(&self.hard_state.voted_for.map_or(0, |node| node.0).to_le_bytes());
+        bytes[48..56].copy_from_slice(&self.commit_index.0.to_le_bytes());
+        let header_crc = seed.checksum(&bytes[4..]);
+        bytes[0..4].copy_from_slice(&header_crc.to_le_bytes());
+        bytes
+    }
+
+    /// Reads a header. `None`: the checksum, or something that no correct writer would put under a correct checksum.
+    pub(crate) fn decode(bytes: &[u8; BATCH_HEADER_LEN], seed: &Seed) -> Option<BatchHeader> {
+        let u32_at = |at: usize| u32::from_le_bytes(std::array::from_fn(|i| bytes[at + i]));
+        let u64_at = |at: usize| u64::from_le_bytes(std::array::from_fn(|i| bytes[at + i]));
+        let (body_len, entry_count) = (u32_at(8), u32_at(12));
+        // Cheap questions first: the search behind a bad batch asks them at every eighth byte.
+        let plausible = bytes[56..64] == [0; 8]
+            && body_len <= BATCH_BODY_LEN_MAX
+            && (body_len as usize).is_multiple_of(ALIGNMENT)
+            && (body_len == 0) == (entry_count == 0);
+        if !plausible || u32_at(0) != seed.checksum(&bytes[4..]) {
+            return None;
+        }
+        Some(BatchHeader {
+            body_crc: u32_at(4),
+            body_len,
+            entry_count,
+            first_index: Index(u64_at(16)),
+            last_entry_term: Term(u64_at(24)),
+            hard_state: HardState {
+                term: Term(u64_at(32)),
+                voted_for: match u64_at(40) {
+                    0 => None,
+                    node => Some(NodeId(node)),
+                },
+            },
+            commit_index: Index(u64_at(48)),
+        })
+    }
+}
+
+/// What a batch says besides its entries.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct BatchFields {
+    pub(crate) first_index: Index,
+    pub(crate) last_entry_term: Term,
+    pub(crate) hard_state: HardState,
+    pub(crate) commit_index: Index,
+}
+
+/// Length of the body that holds entries of so many bytes.
+pub(crate) fn body_len(entry_bytes: u64) -> u64 {
+    entry_bytes.next_multiple_of(ALIGNMENT as u64)
+}
+
+/// Encodes a batch over what `out` held. The entries must fit in a body.
+pub(crate) fn encode<'a>(out: &mut Vec<u8>, seed: &Seed, fields: &BatchFields, entries: impl Iterator<Item = &'a [u8]>) {
+    out.clear();
+    out.resize(BATCH_HEADER_LEN, 0);
+    let mut entry_count = 0;
+    for entry in entries {
+        out.extend_from_slice(entry);
+        entry_count += 1;
+    }
+    out.resize(out.len().next_multiple_of(ALIGNMENT), 0);
+    let body = &out[BATCH_HEADER_LEN..];
+    let header = BatchHeader {
+        body_crc: seed.checksum(body),
+        body_len: u32::try_from(body.len()).expect("the caller checks it against BATCH_BODY_LEN_MAX"),
+        entry_count,
+        first_index: fields.first_index,
+        last_entry_term: fields.last_entry_term,
+        hard_state: fields.hard_state,
+        commit_index: fields.commit_index,
+    };
+    out[..BATCH_HEADER_LEN].copy_from_slice(&header.encode(seed));
+}
+
+/// An entry in a body.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct BodyEntry<'a> {
+    pub(crate) header: EntryHeader,
+    /// Header and payload.
+    pub(crate) encoded: &'a [u8],
+    /// From the start of the body.
+    pub(crate) offset: usize,
+}
+
+impl<'a> BodyEntry<'a> {
+    pub(crate) fn payload(&self) -> &'a [u8] {
+        &self.encoded[ENTRY_HEADER_LEN..]
+    }
+}
+
+/// The entries of a body that passed its checksum.
+pub(crate) fn entries<'a>(header: &BatchHeader, body: &'a [u8]) -> Result<Vec<BodyEntry<'a>>, Nonsense> {
+    let mut entries = Vec::new();
+    let mut offset = 0;
+    for _ in 0..header.entry_count {
+        let rest = body.get(offset..).ok_or(Nonsense::Entries)?;
+        let entry = EntryHeader::decode(rest).map_err(|_| Nonsense::Entries)?;
+        let encoded = rest.get(..ENTRY_HEADER_LEN + entry.payload_len as usize).ok_or(Nonsense::Entries)?;
+        entries.push(BodyEntry { header: entry, encoded, offset });
+        offset += encoded.len();
+    }
+    match body.get(offset..) {
+        Some(padding) if padding.len() < ALIGNMENT && padding.iter().all(|byte| *byte == 0) => Ok(entries),
+        _ => Err(Nonsense::Entries),
+    }
+}
+
+/// The end of the log so far: what a batch must fit to.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Tip {
+    /// The entry before the log's first.
+    pub(crate) base_index: Index,
+    pub(crate) last_index: Index,
+    pub(crate) hard_state: HardState,
+}
+
+impl Tip {
+    /// Whether a batch may follow. What `save` writes must pass, or the log could not be opened again.
+    pub(crate) fn admits(&self, fields: &BatchFields, entry_count: u32) -> Result<(), Nonsense> {
+        let BatchFields { first_index, last_entry_term, hard_state, commit_index } = *fields;
+        let last_index = first_index.0.saturating_add(u64::from(entry_count));
+        if [last_index, last_entry_term.0, hard_state.term.0, commit_index.0].iter().any(|number| *number >= NUMBER_LIMIT) {
+            return Err(Nonsense::Range);
+        }
+        let next = self.last_index.next();
+        if first_index > next || first_index <= self.base_index || (entry_count == 0 && first_index != next) {
+            return Err(Nonsense::Gap);
+        }
+        if hard_state.term < self.hard_state.term {
+            return Err(Nonsense::TermFell);
+        }
+        let voted = self.hard_state.voted_for;
+        if hard_state.term == self.hard_state.term && voted.is_some() && hard_state.voted_for != voted {
+            return Err(Nonsense::VoteChanged);
+        }
+        if last_entry_term > hard_state.term {
+            return Err(Nonsense::EntryTermAhead);
+        }
+        Ok(())
+    }
+}
+
+/// What stands in a segment, as far as it can be followed.
+#[derive(Debug)]
+pub(crate) struct Walk {
+    /// The good batches from the front, with their offsets.
+    pub(crate) batches: Vec<(u64, BatchHeader)>,
+    /// Where the last of them ends.
+    pub(crate) end: u64,
+    /// Whatever is behind that and not zero.
+    pub(crate) bad: Option<BadTail>,
+}
+
+/// Bytes behind the good batches of a segment.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct BadTail {
+    pub(crate) damage: BatchDamage,
+    /// The header, if only the body is bad.
+    pub(crate) header: Option<BatchHeader>,
+    /// What proves that it had been synced: the next good header or, behind a batch of known length, any byte.
+    pub(crate) next_offset: Option<u64>,
+    /// Behind the last byte that is not zero.
+    pub(crate) nonzero_end: u64,
+}
+
+/// Follows the batches of a segment, whose bytes these are from its start on.
+pub(crate) fn walk(bytes: &[u8], cluster_id: ClusterId, segment: SegmentName) -> Walk {
+    walk_from(bytes, SEGMENT_HEADER_LEN, cluster_id, segment)
+}
+
+/// Follows the batches from `start` on, where one should begin.
+pub(crate) fn walk_from(bytes: &[u8], start: usize, cluster_id: ClusterId, segment: SegmentName) -> Walk {
+    let seed = |offset: usize| Seed { cluster_id, segment, offset: offset as u64 };
+    let header_at = |offset: usize| {
+        let header = bytes.get(offset..)?.first_chunk::<BATCH_HEADER_LEN>()?;
+        BatchHeader::decode(header, &seed(offset))
+    };
+    let nonzero_end = bytes.iter().rposition(|byte| *byte != 0).map_or(0, |at| at + 1);
+    let mut batches = Vec::new();
+    let mut at = start;
+    while at < nonzero_end {
+        let header = header_at(at);
+        // A length from a header that passed its checksum still has to fit.
+        let batch = header.and_then(|header| Some((header, bytes.get(at + BATCH_HEADER_LEN..)?.get(..header.body_len as usize)?)));
+        if let Some((header, body)) = batch
+            && seed(at).checksum(body) == header.body_crc
+        {
+            batches.push((at as u64, header));
+            at += BATCH_HEADER_LEN + body.len();
+            continue;
+        }
+        // What a good header claims is its own, though its bytes may look like anything. Without one every place is searched.
+        let behind = at + header.map_or(ALIGNMENT, |header| BATCH_HEADER_LEN + header.body_len as usize);
+        let next_offset = match header {
+            // One torn batch leaves nothing behind its own end: whatever is there was written after it was synced.
+            Some(_) => (behind..nonzero_end).find(|at| bytes[*at] != 0).map(|at| at - at % ALIGNMENT),
+            None => (behind..nonzero_end).step_by(ALIGNMENT).find(|at| header_at(*at).is_some()),
+        };
+        let damage = match header {
+            Some(_) => BatchDamage::Body,
+            None if bytes[at..].iter().take(BATCH_HEADER_LEN).all(|byte| *byte == 0) => BatchDamage::Garbage,
+            None => BatchDamage::Header,
+        };
+        let bad = BadTail { damage, header, next_offset: next_offset.map(|at| at as u64), nonzero_end: nonzero_end as u64 };
+        return Walk { batches, end: at as u64, bad: Some(bad) };
+    }
+    Walk { batches, end: at as u64, bad: None }
+}

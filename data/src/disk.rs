@@ -1,0 +1,85 @@
+//! What the log needs of a file system, small enough to be imitated with all its faults. Paths are relative to the data directory and
+//! use `/`; the directory itself is the empty path.
+
+use std::io;
+
+/// Whether a sync has finished.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum SyncStatus {
+    /// The bytes are on the disk.
+    Done,
+    /// Under way: ask `sync_finished`.
+    Pending,
+}
+
+/// A data directory. After a failed write or sync its content is uncertain: the store that saw the failure makes no further call.
+pub trait Disk {
+    /// An open file.
+    type File;
+
+    /// Names in a directory, in no particular order. `NotFound` if there is no such directory.
+    fn list(&mut self, dir: &str) -> io::Result<Vec<String>>;
+    /// Makes a directory; one that is there already is no error.
+    fn make_dir(&mut self, dir: &str) -> io::Result<()>;
+    /// Creates a file that must not exist. It lasts only once its directory is synced.
+    fn create(&mut self, path: &str) -> io::Result<Self::File>;
+    /// Opens a file that must exist.
+    fn open(&mut self, path: &str) -> io::Result<Self::File>;
+    /// Reads until `buf` is full or the file ends, and says how much that was.
+    fn read_at(&mut self, file: &Self::File, offset: u64, buf: &mut [u8]) -> io::Result<usize>;
+    /// Writes all of `bytes`, extending the file if need be.
+    fn write_at(&mut self, file: &Self::File, offset: u64, bytes: &[u8]) -> io::Result<()>;
+    /// Returns once everything written to the file is on the disk.
+    fn sync(&mut self, file: &Self::File) -> io::Result<()>;
+    /// Begins what `sync` does; at most one is under way.
+    fn start_sync(&mut self, file: &Self::File) -> io::Result<SyncStatus> {
+        self.sync(file)?;
+        Ok(SyncStatus::Done)
+    }
+    /// Whether the sync that `start_sync` left pending has finished.
+    fn sync_finished(&mut self) -> io::Result<bool> {
+        Ok(true)
+    }
+    /// Gives a file another name, replacing what had it. Lasts once the directory is synced.
+    fn rename(&mut self, from: &str, to: &str) -> io::Result<()>;
+    /// Removes a file. Lasts once the directory is synced.
+    fn remove(&mut self, path: &str) -> io::Result<()>;
+    /// Returns once the names in a directory are on the disk.
+    fn sync_dir(&mut self, dir: &str) -> io::Result<()>;
+    /// How long the last sync of a file took, microseconds.
+    fn last_sync_us(&self) -> u64;
+}
+
+/// The directory that `path` stands in.
+pub(crate) fn parent(path: &str) -> &str {
+    path.rsplit_once('/').map_or("", |(dir, _)| dir)
+}
+
+/// Reads a whole file of at most `len_max` bytes; a longer one is read to `len_max + 1`, so that the caller can tell.
+pub(crate) fn read_all<D: Disk>(disk: &mut D, file: &D::File, len_max: u64, bytes: &mut Vec<u8>) -> io::Result<()> {
+    bytes.clear();
+    let mut piece_len = 64 << 10;
+    loop {
+        let at = bytes.len();
+        // Grows with what was really read: no length that somebody wrote into a file decides how much is allocated.
+        bytes.resize(at + piece_len, 0);
+        let read = disk.read_at(file, at as u64, &mut bytes[at..])?;
+        bytes.truncate(at + read);
+        if read < piece_len || bytes.len() as u64 > len_max {
+            return Ok(());
+        }
+        piece_len = (piece_len * 2).min(4 << 20);
+    }
+}
+
+/// Writes zeros from `from` to `to`.
+pub(crate) fn write_zeros<D: Disk>(disk: &mut D, file: &D::File, from: u64, to: u64) -> io::Result<()> {
+    static ZEROS: [u8; 64 << 10] = [0; 64 << 10];
+    let mut at = from;
+    while at < to {
+        let piece = usize::try_from(to - at).map_or(ZEROS.len(), |left| left.min(ZEROS.len()));
+        disk.write_at(file, at, &ZEROS[..piece])?;
+        at += piece as u64;
+    }
+    Ok(())
+}

@@ -1,0 +1,25 @@
+//! Every bound on what is kept on disk or in memory here, with its reason.
+
+/// Longest body of a batch, bytes. One save is one batch, so this bounds a save: raft hands over at most what it accepted while the last
+/// save was under way, a few MiB; the rest is room.
+pub const BATCH_BODY_LEN_MAX: u32 = 32 << 20;
+/// Smallest segment, bytes: what a test with a tiny log can ask for.
+pub const SEGMENT_LEN_MIN: u64 = 4 << 10;
+/// Largest segment, bytes: recovery reads one at a time into memory. Holds the largest batch with room to spare.
+pub const SEGMENT_LEN_MAX: u64 = 64 << 20;
+/// The segment that `init` writes, bytes: a new directory should appear at once, and the next segment is filled in good time.
+pub const FIRST_SEGMENT_LEN: u64 = 64 << 10;
+/// Log size that the segment size is derived from unless the options name another, bytes.
+pub const LOG_BYTES_DEFAULT: u64 = 64 << 20;
+/// Bytes of the next segment that one call fills and syncs: about a millisecond on a plain disk, so no turn of the loop stalls.
+pub const PREPARE_SLICE_LEN: u64 = 256 << 10;
+/// How far the next segment is ahead of the current one, as one part in so many of the current one's length.
+pub const PREPARE_LEAD: u64 = 8;
+/// Bytes of entries kept in memory unless the options say otherwise: what the slowest healthy follower still needs.
+pub const CACHE_BYTES_DEFAULT: usize = 16 << 20;
+/// Largest identity file, bytes: 32 members with names of 64 and addresses of 270 bytes, with room to spare.
+pub const IDENTITY_LEN_MAX: usize = 64 << 10;
+/// Highest sequence number of a segment, so that an entry's place fits in 16 bytes. At 4 KiB each this is 16 TiB of log.
+pub const SEQUENCE_MAX: u64 = u32::MAX as u64;
+/// Bytes after which one read of entries that stand side by side is cut in two.
+pub const READ_LEN_MAX: usize = 1 << 20;

@@ -1,0 +1,95 @@
+//! The next segment, made ready ahead so that no save has to wait for it. `segment` tells the order of the steps and why.
+
+use std::io;
+
+use raft::ClusterId;
+
+use crate::disk::{Disk, write_zeros};
+use crate::limits::{PREPARE_LEAD, PREPARE_SLICE_LEN, SEGMENT_LEN_MIN};
+use crate::segment::{LOG_DIR, Segment, SegmentHeader, SegmentName};
+
+/// The segment behind the current one.
+#[derive(Debug)]
+pub(crate) struct Spare<F> {
+    pub(crate) segment: Segment<F>,
+    /// Zeros that are on the disk.
+    filled: u64,
+    /// Header written, and the file behind this one, still empty: batches may come.
+    following: Option<F>,
+}
+
+impl<F> Spare<F> {
+    /// A file whose content does not count.
+    pub(crate) fn unfinished(name: SegmentName, size: u64, file: F) -> Spare<F> {
+        Spare { segment: Segment { name, size, file }, filled: 0, following: None }
+    }
+
+    /// A file that recovery found to be complete, header and zeros.
+    pub(crate) fn filled<D: Disk<File = F>>(disk: &mut D, cluster_id: ClusterId, segment: Segment<F>) -> io::Result<Spare<F>> {
+        let mut spare = Spare { filled: segment.size, segment, following: None };
+        spare.finish(disk, cluster_id)?;
+        Ok(spare)
+    }
+
+    pub(crate) fn is_ready(&self) -> bool {
+        self.following.is_some()
+    }
+
+    /// Whether another slice is due: it stays ahead of the current segment by a fixed part of that.
+    pub(crate) fn lags(&self, used: u64, current_len: u64) -> bool {
+        let (filled, size) = (u128::from(self.filled), u128::from(self.segment.size));
+        let (used, current_len) = (u128::from(used), u128::from(current_len));
+        !self.is_ready() && (filled == size || filled * current_len < size * (used + current_len / u128::from(PREPARE_LEAD)))
+    }
+
+    /// Fills and syncs one slice, or finishes the segment when nothing is left to fill.
+    pub(crate) fn prepare_slice<D: Disk<File = F>>(&mut self, disk: &mut D, cluster_id: ClusterId) -> io::Result<()> {
+        if self.filled == self.segment.size {
+            return self.finish(disk, cluster_id);
+        }
+        let to = self.segment.size.min(self.filled + PREPARE_SLICE_LEN);
+        write_zeros(disk, &self.segment.file, self.filled, to)?;
+        disk.sync(&self.segment.file)?;
+        self.filled = to;
+        Ok(())
+    }
+
+    /// Makes it ready for a batch of so many bytes now, however long that takes.
+    pub(crate) fn make_ready<D: Disk<File = F>>(&mut self, disk: &mut D, cluster_id: ClusterId, batch_len: u64) -> io::Result<()> {
+        let needed = (crate::segment::SEGMENT_HEADER_LEN as u64 + batch_len).next_multiple_of(SEGMENT_LEN_MIN);
+        if self.segment.size < needed {
+            self.segment.size = needed;
+            self.following = None;
+        }
+        if self.is_ready() {
+            return Ok(());
+        }
+        if self.filled < self.segment.size {
+            write_zeros(disk, &self.segment.file, self.filled, self.segment.size)?;
+            disk.sync(&self.segment.file)?;
+            self.filled = self.segment.size;
+        }
+        self.finish(disk, cluster_id)
+    }
+
+    /// Becomes the current segment; the file behind it is the spare from here on, to be of so many bytes.
+    pub(crate) fn take(&mut self, spare_len: u64, current: &mut Segment<F>) {
+        let following = self.following.take().expect("made ready before");
+        let spare = Spare::unfinished(self.segment.name.next(), spare_len, following);
+        *current = std::mem::replace(self, spare).segment;
+    }
+
+    fn finish<D: Disk<File = F>>(&mut self, disk: &mut D, cluster_id: ClusterId) -> io::Result<()> {
+        let Segment { name, size, file } = &self.segment;
+        disk.write_at(file, 0, &SegmentHeader { cluster_id, name: *name, size: *size }.encode())?;
+        disk.sync(file)?;
+        let path = name.next().path();
+        let following = match disk.create(&path) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => disk.open(&path)?,
+            other => other?,
+        };
+        disk.sync_dir(LOG_DIR)?;
+        self.following = Some(following);
+        Ok(())
+    }
+}

@@ -1,0 +1,383 @@
+//! The log of a running node: entries are staged, a save writes and syncs them, anybody may read them back.
+
+use std::borrow::Cow;
+use std::collections::VecDeque;
+use std::io;
+
+use raft::{ClusterId, EntryHeader, EntryId, HardState, Index, Save, SaveToken, Term};
+
+use crate::batch::{self, BatchFields, Tip};
+use crate::cache::Cache;
+use crate::checksum::{Seed, checksum};
+use crate::disk::{Disk, SyncStatus};
+use crate::error::{OpenError, StoreError};
+use crate::identity::Identity;
+use crate::limits::{BATCH_BODY_LEN_MAX, CACHE_BYTES_DEFAULT, LOG_BYTES_DEFAULT, READ_LEN_MAX};
+use crate::recovery::{Recovered, Recovery, recover};
+use crate::segment::{Place, SEGMENT_HEADER_LEN, Segment, SegmentName, segment_len};
+use crate::spare::Spare;
+
+/// Encoded length of term and vote, as `log_bytes` counts them.
+const HARD_STATE_LEN: u64 = 16;
+
+/// How a store behaves.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Options {
+    /// Log size at which the log is compacted, once it is; segments are a quarter of it. `None`: the default.
+    pub max_log_bytes: Option<u64>,
+    /// Bytes of entries kept in memory.
+    pub cache_bytes: usize,
+}
+
+impl Default for Options {
+    fn default() -> Options {
+        Options { max_log_bytes: None, cache_bytes: CACHE_BYTES_DEFAULT }
+    }
+}
+
+/// Whether a save has finished.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum SaveStatus {
+    /// It is on the disk.
+    Synced,
+    /// Its sync is under way: ask `poll_saved`.
+    Pending,
+}
+
+/// The log of a running node. After any error it is poisoned: every later call fails, and the process must stop.
+#[derive(Debug)]
+pub struct Store<D: Disk> {
+    disk: D,
+    cluster_id: ClusterId,
+    segment_len: u64,
+    current: Segment<D::File>,
+    /// Bytes of the current segment up to where the next batch goes.
+    used: u64,
+    spare: Spare<D::File>,
+    /// The older segment that was read from last.
+    reader: Option<(SegmentName, D::File)>,
+    base: EntryId,
+    /// Of the entries that were written, from the one behind `base`.
+    places: VecDeque<Place>,
+    entry_bytes: u64,
+    last_entry_term: Term,
+    hard_state: HardState,
+    commit_index: Index,
+    sealed: bool,
+    cache: Cache,
+    /// The first entry that was staged and not written. Whatever `places` says from here on is about to be replaced.
+    unsaved: Option<Index>,
+    pending: Option<SaveToken>,
+    no_space: bool,
+    poisoned: bool,
+    batch: Vec<u8>,
+}
+
+impl<D: Disk> Store<D> {
+    /// Opens the log that `init` made: reads all of it, repairs what a crash left at its end and makes that durable.
+    pub fn open(mut disk: D, identity: &Identity, options: Options) -> Result<(Store<D>, Recovered), OpenError> {
+        let cluster_id = identity.cluster_id;
+        let segment_len = segment_len(options.max_log_bytes.unwrap_or(LOG_BYTES_DEFAULT));
+        let Recovery { recovered, places, sealed, current, used, spare } = recover(&mut disk, cluster_id, segment_len, EntryId::default())?;
+        let store = Store {
+            disk,
+            cluster_id,
+            segment_len,
+            current,
+            used,
+            spare,
+            reader: None,
+            base: recovered.base,
+            entry_bytes: places.iter().map(|place| u64::from(place.len)).sum(),
+            places,
+            last_entry_term: recovered.entries.last().map_or(recovered.base.term, |entry| entry.term),
+            hard_state: recovered.hard_state,
+            commit_index: recovered.commit_index,
+            sealed,
+            cache: Cache::new(options.cache_bytes),
+            unsaved: None,
+            pending: None,
+            no_space: false,
+            poisoned: false,
+            batch: Vec::new(),
+        };
+        Ok((store, recovered))
+    }
+
+    /// Takes the bytes of an entry, header and payload, that raft has accepted or appended. They replace the entry at `index` and all
+    /// behind it, and stay in memory at least until they are written.
+    pub fn stage(&mut self, index: Index, encoded: Vec<u8>) {
+        assert!(self.base.index < index && index <= self.last_index().next(), "entry {index} staged behind {}", self.last_index());
+        self.cache.put(index, encoded);
+        self.unsaved = Some(self.unsaved.map_or(index, |first| first.min(index)));
+        self.cache.shrink(self.first_unsaved());
+    }
+
+    /// Writes a save as one batch and begins its sync. The entries must have been staged. With `Pending`, nothing else may be saved
+    /// until `poll_saved` names its token.
+    pub fn save(&mut self, save: &Save) -> Result<SaveStatus, StoreError> {
+        let first_index = save.entries.first().map_or(self.written_last().next(), |entry| entry.index);
+        for (entry, index) in save.entries.iter().zip(first_index.0..) {
+            assert_eq!(entry.index.0, index, "a save of entries that are not consecutive");
+            let staged = self.cache.get(entry.index).expect("every entry of a save was staged");
+            assert_eq!(EntryHeader::decode(staged).map(|header| header.meta(entry.index)), Ok(*entry), "another entry was staged");
+            assert_eq!(staged.len(), entry.encoded_len(), "entry {} is not one whole entry", entry.index);
+        }
+        let fields = BatchFields {
+            first_index,
+            last_entry_term: save.entries.last().map_or(self.last_entry_term, |entry| entry.term),
+            hard_state: save.hard_state,
+            commit_index: save.commit_index,
+        };
+        let entry_count = save.entries.len();
+        let status = self.guarded(|store| store.write_batch(&fields, entry_count))?;
+        if let Some(last) = save.entries.last() {
+            let newer_staged = self.cache.last().is_some_and(|staged| last.index < staged);
+            self.unsaved = newer_staged.then(|| last.index.next());
+            self.cache.shrink(self.first_unsaved());
+        }
+        self.sealed = entry_count == 0 && self.hard_state == save.hard_state;
+        self.hard_state = save.hard_state;
+        self.commit_index = save.commit_index;
+        Ok(match status {
+            SyncStatus::Done => SaveStatus::Synced,
+            SyncStatus::Pending => {
+                self.pending = Some(save.token);
+                SaveStatus::Pending
+            }
+        })
+    }
+
+    /// The save whose sync was pending and has finished now.
+    pub fn poll_saved(&mut self) -> Result<Option<SaveToken>, StoreError> {
+        if self.pending.is_none() && !self.poisoned {
+            return Ok(None);
+        }
+        let finished = self.guarded(|store| {
+            let name = store.current.name;
+            store.disk.sync_finished().map_err(io_error(name, "sync"))
+        })?;
+        Ok(if finished { self.pending.take() } else { None })
+    }
+
+    /// Whether the last batch is still without the proof that its sync returned. See `recovery` for what a seal is good for.
+    pub fn needs_seal(&self) -> bool {
+        !self.sealed && self.pending.is_none() && !self.poisoned
+    }
+
+    /// Writes and syncs the seal: an empty batch that repeats the hard state. 20 ms after the last save, and at a clean stop.
+    pub fn seal(&mut self) -> Result<(), StoreError> {
+        assert!(self.pending.is_none(), "a seal while a save is under way");
+        let fields = BatchFields {
+            first_index: self.written_last().next(),
+            last_entry_term: self.last_entry_term,
+            hard_state: self.hard_state,
+            commit_index: self.commit_index,
+        };
+        self.guarded(|store| {
+            store.put_batch(&fields, 0)?;
+            store.disk.sync(&store.current.file).map_err(io_error(store.current.name, "sync"))
+        })?;
+        self.sealed = true;
+        Ok(())
+    }
+
+    /// Whether the next segment should be worked on. Call `prepare_slice` once per turn while it should.
+    pub fn needs_prepare(&self) -> bool {
+        // Not beside a pending save: while the first batch of a segment is under way, nothing may suggest that it had been synced.
+        self.pending.is_none() && !self.poisoned && self.spare.lags(self.used, self.current.size)
+    }
+
+    /// Fills a bounded slice of the next segment, and syncs it. Want of space is no failure yet: see `no_space`.
+    pub fn prepare_slice(&mut self) -> Result<(), StoreError> {
+        if !self.needs_prepare() && !self.poisoned {
+            return Ok(());
+        }
+        self.guarded(|store| {
+            let name = store.spare.segment.name;
+            match store.spare.prepare_slice(&mut store.disk, store.cluster_id) {
+                Err(error) if matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded) => store.no_space = true,
+                other => {
+                    other.map_err(io_error(name, "preparing"))?;
+                    store.no_space = false;
+                }
+            }
+            Ok(())
+        })
+    }
+
+    /// Whether the last attempt to prepare the next segment found the disk full. When the current segment is full too, a save will fail
+    /// and the node stop: refuse writes before that.
+    pub fn no_space(&self) -> bool {
+        self.no_space
+    }
+
+    /// Appends the encoded entries `first..=last` to `out`, from memory or from the disk.
+    pub fn read(&mut self, first: Index, last: Index, out: &mut Vec<u8>) -> Result<(), StoreError> {
+        assert!(self.base.index < first && last <= self.last_index(), "entries {first} to {last} of {}", self.last_index());
+        let mut index = first;
+        while index <= last {
+            if let Some(encoded) = self.cache.get(index) {
+                out.extend_from_slice(encoded);
+                index = index.next();
+            } else {
+                index = self.read_run(index, last, out)?.next();
+            }
+        }
+        Ok(())
+    }
+
+    /// One encoded entry, header and payload.
+    pub fn entry(&mut self, index: Index) -> Result<Cow<'_, [u8]>, StoreError> {
+        if self.cache.get(index).is_none() {
+            let mut bytes = Vec::new();
+            self.read(index, index, &mut bytes)?;
+            return Ok(Cow::Owned(bytes));
+        }
+        Ok(Cow::Borrowed(self.cache.get(index).unwrap_or_default()))
+    }
+
+    /// How long the last sync took, microseconds.
+    pub fn last_sync_us(&self) -> u64 {
+        self.disk.last_sync_us()
+    }
+
+    /// Bytes of hard state and entries above the base, encoded, as far as they were written.
+    pub fn log_bytes(&self) -> u64 {
+        HARD_STATE_LEN + self.entry_bytes
+    }
+
+    /// The first entry that can be read, if there is one.
+    pub fn first_index(&self) -> Index {
+        self.base.index.next()
+    }
+
+    /// The last entry, staged ones included.
+    pub fn last_index(&self) -> Index {
+        match self.unsaved {
+            Some(_) => self.cache.last().unwrap_or(self.written_last()),
+            None => self.written_last(),
+        }
+    }
+
+    /// The last entry in a batch.
+    fn written_last(&self) -> Index {
+        Index(self.base.index.0 + self.places.len() as u64)
+    }
+
+    fn first_unsaved(&self) -> Index {
+        self.unsaved.unwrap_or(Index(u64::MAX))
+    }
+
+    fn write_batch(&mut self, fields: &BatchFields, entry_count: usize) -> Result<SyncStatus, StoreError> {
+        assert!(self.pending.is_none(), "a save while another is under way");
+        self.put_batch(fields, entry_count)?;
+        self.disk.start_sync(&self.current.file).map_err(io_error(self.current.name, "sync"))
+    }
+
+    /// Writes a batch, in the next segment if this one has no room for it.
+    fn put_batch(&mut self, fields: &BatchFields, entry_count: usize) -> Result<(), StoreError> {
+        let entries = |cache: &Cache| -> u64 {
+            (fields.first_index.0..).take(entry_count).map(|index| cache.get(Index(index)).map_or(0, <[u8]>::len) as u64).sum()
+        };
+        let body_len = batch::body_len(entries(&self.cache));
+        let (Ok(count), true) = (u32::try_from(entry_count), body_len <= u64::from(BATCH_BODY_LEN_MAX)) else {
+            return Err(StoreError::BatchTooLong { len: body_len });
+        };
+        let tip = Tip { base_index: self.base.index, last_index: self.written_last(), hard_state: self.hard_state };
+        let admitted = tip.admits(fields, count);
+        assert!(admitted.is_ok(), "a save that could not be opened again, {admitted:?}: {fields:?} with {count} entries behind {tip:?}");
+
+        let batch_len = batch::BATCH_HEADER_LEN as u64 + body_len;
+        if self.current.size < self.used + batch_len {
+            self.roll(batch_len)?;
+        }
+        let Segment { name, file, .. } = &self.current;
+        let seed = Seed { cluster_id: self.cluster_id, segment: *name, offset: self.used };
+        let encoded = (fields.first_index.0..).take(entry_count).filter_map(|index| self.cache.get(Index(index)));
+        batch::encode(&mut self.batch, &seed, fields, encoded);
+        self.disk.write_at(file, self.used, &self.batch).map_err(io_error(*name, "write"))?;
+
+        let kept = usize::try_from(fields.first_index.0 - self.base.index.0 - 1).expect("a position in a queue in memory");
+        for replaced in self.places.drain(kept..) {
+            self.entry_bytes -= u64::from(replaced.len);
+        }
+        let mut offset = self.used + batch::BATCH_HEADER_LEN as u64;
+        for index in (fields.first_index.0..).take(entry_count) {
+            let encoded = self.cache.get(Index(index)).expect("it was staged, and is not saved yet");
+            self.places.push_back(Place::new(*name, offset, encoded));
+            offset += encoded.len() as u64;
+            self.entry_bytes += encoded.len() as u64;
+        }
+        self.last_entry_term = fields.last_entry_term;
+        self.used += batch_len;
+        Ok(())
+    }
+
+    /// Goes on in the next segment.
+    fn roll(&mut self, batch_len: u64) -> Result<(), StoreError> {
+        let name = self.spare.segment.name;
+        self.spare.make_ready(&mut self.disk, self.cluster_id, batch_len).map_err(io_error(name, "preparing"))?;
+        self.spare.take(self.segment_len, &mut self.current);
+        self.used = SEGMENT_HEADER_LEN as u64;
+        Ok(())
+    }
+
+    /// Reads the longest run of entries from `first` on that are not in memory and stand side by side, and returns its last.
+    fn read_run(&mut self, first: Index, last: Index, out: &mut Vec<u8>) -> Result<Index, StoreError> {
+        let position = |index: Index| usize::try_from(index.0 - self.base.index.0 - 1).expect("a position in a queue in memory");
+        let start = self.places[position(first)];
+        let (mut end, mut index, mut len) = (start, first, start.len as usize);
+        while index < last && len < READ_LEN_MAX && self.cache.get(index.next()).is_none() {
+            let place = self.places[position(index.next())];
+            if !end.touches(&place) {
+                break;
+            }
+            (end, index, len) = (place, index.next(), len + place.len as usize);
+        }
+        let places: Vec<Place> = self.places.range(position(first)..=position(index)).copied().collect();
+        let at = out.len();
+        out.resize(at + len, 0);
+        self.guarded(|store| store.read_places(first, &places, &mut out[at..]))?;
+        Ok(index)
+    }
+
+    /// Reads entries that stand side by side, and checks each.
+    fn read_places(&mut self, first: Index, places: &[Place], out: &mut [u8]) -> Result<(), StoreError> {
+        let (segment, offset) = (places[0].segment(), places[0].offset());
+        let io = io_error(segment, "read");
+        let read = if segment == self.current.name {
+            self.disk.read_at(&self.current.file, offset, out)
+        } else {
+            let file = match self.reader.take() {
+                Some((name, file)) if name == segment => file,
+                _ => self.disk.open(&segment.path()).map_err(&io)?,
+            };
+            let read = self.disk.read_at(&file, offset, out);
+            self.reader = Some((segment, file));
+            read
+        };
+        let mut rest = &out[..read.map_err(io)?];
+        for (place, index) in places.iter().zip(first.0..) {
+            match rest.split_at_checked(place.len as usize) {
+                Some((encoded, behind)) if checksum(&[encoded]) == place.crc => rest = behind,
+                _ => return Err(StoreError::Corrupt { segment, offset: place.offset(), index: Index(index) }),
+            }
+        }
+        Ok(())
+    }
+
+    /// Fails if anything failed before, and remembers if this does.
+    fn guarded<T>(&mut self, act: impl FnOnce(&mut Store<D>) -> Result<T, StoreError>) -> Result<T, StoreError> {
+        if self.poisoned {
+            return Err(StoreError::Poisoned);
+        }
+        let result = act(self);
+        self.poisoned = result.is_err();
+        result
+    }
+}
+
+fn io_error(segment: SegmentName, what: &'static str) -> impl Fn(io::Error) -> StoreError {
+    move |source| StoreError::Io { file: segment.path(), what, source }
+}
