@@ -39,9 +39,11 @@ pub(crate) fn run(command: &mut Command) -> Result<()> {
     Ok(())
 }
 
-/// Runs it, shows every line it prints and hands it to `each`. Whether it succeeded.
-pub(crate) fn run_reading(command: &mut Command, mut each: impl FnMut(&str)) -> Result<bool> {
+/// Runs it, shows every line it prints and hands it to `each`. Whether it succeeded. The environment has been shown already: the line
+/// that is echoed should be short enough to read.
+pub(crate) fn run_reading(command: &mut Command, environment: &[(&str, String)], mut each: impl FnMut(&str)) -> Result<bool> {
     echo(command);
+    command.envs(environment.iter().map(|(name, value)| (name, value)));
     let mut child = command.stdout(Stdio::piped()).spawn().with_context(|| format!("cannot run {}", line(command)))?;
     let mut lines = BufReader::new(child.stdout.take().expect("piped"));
     let mut bytes = Vec::new();

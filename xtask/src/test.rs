@@ -1,7 +1,6 @@
 //! The tiers of tests, cheapest first, and the table at the end. Every tier runs, whatever became of the one before.
 
 use std::path::PathBuf;
-use std::process::Command;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result, bail};
@@ -73,6 +72,9 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     let mut outcomes = vec![run.build()];
     if outcomes[0].failed == 0 {
         outcomes.extend(TIERS.iter().map(|tier| run.tier(tier, options.filter.as_deref())));
+        if outcomes.iter().all(|outcome| outcome.passed + outcome.failed == 0) {
+            outcomes[0].fail("no test has such a name");
+        }
     }
     outcomes.push(run.nothing_left(&before, &outcomes));
     report(options.seed, &outcomes)
@@ -103,7 +105,7 @@ impl Run {
             ("TMPDIR", temp.to_string_lossy().into_owned()),
         ];
         for (name, value) in &environment {
-            println!("env: {name}={value}");
+            println!("$ export {name}={value}");
         }
         Ok(Run { marker: format!("KVRAFT_RUN={name}"), temp, not_run, environment })
     }
@@ -145,9 +147,7 @@ impl Run {
         if !tier.libtest.is_empty() {
             command.arg("--").args(tier.libtest);
         }
-        // Not part of the command's own environment: the line that is echoed should be short enough to repeat.
-        let succeeded = self.with_environment(&mut command, |command| shell::run_reading(command, |line| outcome.read(line)));
-        match succeeded {
+        match shell::run_reading(&mut command, &self.environment, |line| outcome.read(line)) {
             Ok(true) => {}
             Ok(false) if outcome.failed > 0 => {}
             Ok(false) => outcome.fail("a test program did not finish, see above"),
@@ -160,11 +160,6 @@ impl Run {
         let _ = std::fs::write(&self.not_run, "");
         outcome.seconds = start.elapsed().as_secs_f64();
         outcome
-    }
-
-    fn with_environment<T>(&self, command: &mut Command, run: impl FnOnce(&mut Command) -> T) -> T {
-        command.envs(self.environment.iter().map(|(name, value)| (name, value)));
-        run(command)
     }
 
     /// The last test of all: the run itself.
