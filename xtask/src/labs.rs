@@ -81,21 +81,25 @@ fn table() -> Result<Vec<Case>> {
 fn test_names() -> Result<BTreeSet<String>> {
     let mut names = BTreeSet::new();
     for (_, text) in tidy::sources()? {
-        let mut marked = false;
-        for line in text.lines().map(str::trim) {
-            if line == "#[test]" {
-                marked = true;
-            } else if let Some(rest) = line.strip_prefix("fn ") {
-                if let (true, Some(name)) = (marked, rest.split(['(', '<']).next()) {
-                    names.insert(name.to_owned());
-                }
-                marked = false;
-            } else if !line.starts_with("#[") && !line.starts_with("//") {
-                marked = false;
-            }
-        }
+        collect_test_names(&text, &mut names);
     }
     Ok(names)
+}
+
+fn collect_test_names(text: &str, names: &mut BTreeSet<String>) {
+    let mut marked = false;
+    for line in text.lines().map(str::trim) {
+        if line == "#[test]" {
+            marked = true;
+        } else if let Some(rest) = line.strip_prefix("fn ") {
+            if let (true, Some(name)) = (marked, rest.split(['(', '<']).next()) {
+                names.insert(name.to_owned());
+            }
+            marked = false;
+        } else if !line.starts_with("#[") && !line.starts_with("//") {
+            marked = false;
+        }
+    }
 }
 
 fn ids(family: &'static str, numbers: std::ops::RangeInclusive<u32>) -> impl Iterator<Item = String> {
@@ -127,4 +131,25 @@ fn all_ids() -> impl Iterator<Item = String> {
 fn due_ids() -> impl Iterator<Item = String> {
     let named = ["K-A1", "K-A2", "K-A3", "K-A5", "K-A9", "K-A10", "M-R5", "M-R6", "M-R7"];
     ids("T-", 1..=53).chain(ids("T-", 60..=63)).chain(named.into_iter().map(String::from))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_functions_marked_as_tests_are_tests() {
+        let mut names = BTreeSet::new();
+        let text = "#[test]\n#[expect(x)]\n// why\nfn one() {}\nfn helper() {}\n#[test]\n\nfn two() {}\n#[test]\nuse x;\nfn three() {}";
+        collect_test_names(text, &mut names);
+        assert_eq!(names.into_iter().collect::<Vec<_>>(), ["one"]);
+    }
+
+    #[test]
+    fn every_case_is_listed_once_and_every_due_one_is_a_case() {
+        let all: Vec<String> = all_ids().collect();
+        let distinct: BTreeSet<&String> = all.iter().collect();
+        assert_eq!((all.len(), distinct.len()), (28 + 25 + 34 + 79 + 17 + 32, all.len()));
+        assert!(due_ids().all(|id| distinct.contains(&id)));
+    }
 }

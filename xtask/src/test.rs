@@ -238,3 +238,39 @@ fn report(seed: u64, outcomes: &[Outcome]) -> Result<()> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn counts_and_names_are_read_from_what_libtest_prints() {
+        let mut outcome = Outcome::default();
+        for line in [
+            "test a::b ... ok",
+            "test a::c ... FAILED",
+            "test result: FAILED. 1 passed; 1 failed; 0 ignored; 0 measured; 7 filtered out; finished in 0.00s",
+            "test result: ok. 12 passed; 0 failed; 0 ignored; 0 measured; 0 filtered out; finished in 1.25s",
+        ] {
+            outcome.read(line);
+        }
+        assert_eq!((outcome.passed, outcome.failed), (13, 1));
+        assert_eq!(outcome.failures, ["a::c"]);
+    }
+
+    #[test]
+    fn an_ignored_test_is_a_failed_one() {
+        let mut outcome = Outcome::default();
+        outcome.read("test result: ok. 1 passed; 0 failed; 2 ignored; 0 measured; 0 filtered out; finished in 0.00s");
+        assert_eq!((outcome.passed, outcome.failed), (1, 1));
+    }
+
+    #[test]
+    fn the_command_line_is_read() {
+        let options = Options::parse(&["--no-install", "--seed", "7", "wiped"]).expect("well-formed");
+        assert_eq!((options.may_install, options.seed, options.filter.as_deref()), (false, 7, Some("wiped")));
+        for bad in [&["--seed"][..], &["--seed", "x"], &["--bogus"], &["one", "two"]] {
+            assert!(Options::parse(bad).is_err(), "{bad:?}");
+        }
+    }
+}

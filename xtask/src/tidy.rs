@@ -79,3 +79,26 @@ fn look(path: &str, text: &str, findings: &mut Vec<String>) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn findings(path: &str, text: &str) -> usize {
+        let mut findings = Vec::new();
+        look(path, text, &mut findings);
+        findings.len()
+    }
+
+    #[test]
+    fn every_rule_finds_its_breach_and_nothing_else() {
+        assert_eq!(findings("data/src/lib.rs", "fn f() { todo!() }"), 1);
+        assert_eq!(findings("data/src/lib.rs", "// todo!() is not code"), 0);
+        assert_eq!(findings("data/src/lib.rs", "#[ignore = \"slow\"]"), 1);
+        assert_eq!(findings("raft/src/raft.rs", "use std::time::Instant;"), 2);
+        assert_eq!(findings("kvnode/src/clock.rs", "use std::time::Instant;"), 0);
+        assert_eq!(findings("tests/src/x.rs", "std::thread::sleep(a);"), 1);
+        assert_eq!(findings("tests/src/x.rs", "// sleeps because time is the input\nstd::thread::sleep(a);"), 0);
+        assert_eq!(findings("wire/src/x.rs", &"\n".repeat(LINES_MAX + 1)), 1);
+    }
+}
