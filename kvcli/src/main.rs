@@ -1,2 +1,92 @@
-//! placeholder
-fn main() {}
+//! `kvcli`: what it does is in `commands`; what that means to a script is the table of exit codes here.
+
+mod cli; // the command line
+mod commands; // what each command does
+mod demo; // three nodes to try
+mod failure; // how a command can end without success
+mod output; // results, in every mode
+mod quote; // bytes as text
+mod running; // a call, from a person's point of view
+mod settings; // what holds for the whole run
+mod value; // where a value comes from
+
+use std::ffi::OsString;
+use std::io::{self, ErrorKind, Write};
+use std::process::ExitCode;
+
+use clap::Parser;
+use kvcli::ClerkError;
+
+use crate::cli::{Cli, Command};
+use crate::failure::Failure;
+use crate::settings::Settings;
+
+fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return not_a_command(&error),
+    };
+    let json = wants_json(std::env::args_os());
+    let result = Settings::new(cli.global, &cli.command, |name| std::env::var_os(name)).and_then(|settings| match &cli.command {
+        Command::Demo(args) => Ok(demo::run(args)),
+        _ => commands::run(cli.command, &settings).map(|()| 0),
+    });
+    let code = match &result {
+        Ok(code) => *code,
+        Err(failure) => exit_code(failure),
+    };
+    if let Err(failure) = &result {
+        complain(failure, code, json);
+    }
+    ExitCode::from(code)
+}
+
+/// The one place where an end becomes a number.
+fn exit_code(failure: &Failure) -> u8 {
+    match failure {
+        Failure::No(_) => 1,
+        Failure::Usage(_) => 2,
+        Failure::Clerk { error, .. } => match error {
+            ClerkError::NotDone { .. } => 3,
+            ClerkError::Unknown { .. } => 4,
+            ClerkError::Refused { .. } => 5,
+            ClerkError::Rejected { .. } => 6,
+            ClerkError::Local { .. } => 74,
+        },
+        Failure::Interrupted { .. } => 130,
+        Failure::Output(error) if error.kind() == ErrorKind::BrokenPipe => 141,
+        Failure::Local(_) | Failure::Output(_) => 74,
+    }
+}
+
+fn complain(failure: &Failure, code: u8, json: bool) {
+    if code == 141 {
+        return; // whoever read us has gone, and knows it
+    }
+    let text = if json { failure.json(code).to_string() } else { failure.text() };
+    let _ = writeln!(io::stderr(), "{text}"); // nobody is left to tell
+}
+
+/// Help and version go to standard output with 0, all else to standard error with 2.
+fn not_a_command(error: &clap::Error) -> ExitCode {
+    let is_error = error.use_stderr();
+    if is_error && wants_json(std::env::args_os()) {
+        let message = error.render().to_string();
+        complain(&Failure::Usage(message.trim_end().trim_start_matches("error: ").into()), 2, true);
+        return ExitCode::from(2);
+    }
+    match error.print() {
+        Err(error) if error.kind() == ErrorKind::BrokenPipe && !is_error => ExitCode::from(141),
+        _ => ExitCode::from(if is_error { 2 } else { 0 }),
+    }
+}
+
+/// Whether errors are to be JSON: known even when nothing else on the command line makes sense.
+fn wants_json(args: impl IntoIterator<Item = OsString>) -> bool {
+    let args: Vec<String> = args.into_iter().map(|arg| arg.to_string_lossy().into_owned()).take_while(|arg| arg != "--").collect();
+    let separate = args.windows(2).filter(|pair| pair[0] == "-o" || pair[0] == "--output").map(|pair| pair[1].as_str());
+    let joined = args.iter().filter_map(|arg| arg.strip_prefix("--output=").or(arg.strip_prefix("-o").filter(|rest| !rest.is_empty())));
+    let flag = separate.chain(joined).last().map(|mode| mode.trim_start_matches('=').to_string());
+    let mode = flag.or_else(|| std::env::var("KVCLI_OUTPUT").ok());
+    mode.is_some_and(|mode| mode == "json" || mode == "jsonl")
+}

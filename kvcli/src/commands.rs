@@ -1,0 +1,152 @@
+//! What each command does.
+
+use std::ffi::{OsStr, OsString};
+use std::io::{self, Write as _};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::time::{Duration, Instant};
+
+use kvcli::{Answer, Ask, Clerk, ClerkError, Options, Overview, Reading, Token, Verdict, WriteOutcome, Written};
+
+use crate::cli::{Command, Write};
+use crate::failure::Failure;
+use crate::output;
+use crate::quote::{escape, quote};
+use crate::running::{self, Interrupts};
+use crate::settings::Settings;
+use crate::value::Source;
+
+/// Between two looks at a cluster that is not ready.
+const LOOK_AGAIN: Duration = Duration::from_millis(50);
+
+/// Runs a command that talks to a cluster.
+pub(crate) fn run(command: Command, settings: &Settings) -> Result<(), Failure> {
+    match command {
+        Command::Put(write) => put(write, settings, |key, value| Ask::Put { key, value }, "put"),
+        Command::Append(write) => put(write, settings, |key, value| Ask::Append { key, value }, "append"),
+        Command::Get { key } => get(key, settings),
+        Command::Delete { key, must_exist } => delete(key, must_exist, settings),
+        Command::Status => status(settings),
+        Command::Wait { all } => wait(all, settings),
+        Command::Demo(_) => unreachable!("the demo brings its own cluster"),
+    }
+}
+
+fn put(write: Write, settings: &Settings, ask: fn(Vec<u8>, Vec<u8>) -> Ask, name: &str) -> Result<(), Failure> {
+    check_key(&write.key)?; // before anything is read
+    let source = Source::of(&write);
+    let value = source.read()?;
+    let arguments = source.repeat(&write.key, &value);
+    let written = settle(settings, ask(write.key.into_vec(), value), name, &arguments)?;
+    say(|out| output::written(out, settings.mode, &written))
+}
+
+fn delete(key: OsString, must_exist: bool, settings: &Settings) -> Result<(), Failure> {
+    let mut arguments = String::new();
+    if must_exist {
+        arguments += "--must-exist ";
+    }
+    if key.as_bytes().starts_with(b"-") {
+        arguments += "-- ";
+    }
+    arguments += &quote(key.as_bytes());
+    let name = escape(key.as_bytes());
+    let written = settle(settings, Ask::Delete { key: key.into_vec() }, "delete", &arguments)?;
+    if must_exist && written.outcome == WriteOutcome::NotFound {
+        return Err(Failure::No(format!("no such key: {name}")));
+    }
+    say(|out| output::deleted(out, settings.mode, &written))
+}
+
+fn get(key: OsString, settings: &Settings) -> Result<(), Failure> {
+    let ask = Ask::Get { key: key.as_bytes().to_vec() };
+    let answer = running::run(&mut clerk(settings)?, ask, settings, |_| String::new())?;
+    let Answer::Value { value, position } = answer else { unreachable!("a get is answered by a value") };
+    let reading = Reading { value, position };
+    if reading.value.is_none() {
+        return Err(Failure::No(format!("no such key: {}", escape(key.as_bytes()))));
+    }
+    say(|out| output::reading(out, settings.mode, key.as_bytes(), &reading))
+}
+
+fn status(settings: &Settings) -> Result<(), Failure> {
+    let overview = clerk(settings)?.overview().map_err(plainly)?;
+    say(|out| output::overview(out, settings.mode, &overview))?;
+    match overview.verdict {
+        Verdict::Healthy => Ok(()),
+        Verdict::Unreachable => Err(unreachable(settings, &overview)),
+        _ => Err(Failure::No(overview.headline())),
+    }
+}
+
+/// A read that a majority answers proves that a leader serves; no status could.
+fn wait(all: bool, settings: &Settings) -> Result<(), Failure> {
+    let began = Instant::now();
+    let mut clerk = clerk(settings)?;
+    running::run(&mut clerk, Ask::Get { key: b"kvcli wait".to_vec() }, settings, |_| String::new())?;
+    let interrupts = Interrupts::catch()?;
+    let mut goal = None;
+    loop {
+        let overview = clerk.overview().map_err(plainly)?;
+        goal = goal.or(overview.committed());
+        let is_ready = match (all, goal) {
+            (false, _) => true,
+            (true, Some(goal)) => overview.verdict == Verdict::Healthy && overview.all_applied(goal),
+            (true, None) => false,
+        };
+        if is_ready {
+            return say(|out| output::ready(out, settings.mode, &overview));
+        }
+        let endpoints = overview.tried();
+        if interrupts.came() {
+            return Err(Failure::Interrupted { error: ClerkError::NotDone { endpoints }, finish: None });
+        }
+        if began.elapsed() + LOOK_AGAIN >= settings.timeout {
+            return Err(Failure::Clerk { error: ClerkError::NotDone { endpoints }, finish: None, hint: Some(overview.headline()) });
+        }
+        clerk.turn(LOOK_AGAIN).map_err(plainly)?;
+    }
+}
+
+/// One write, from a process that may end before it knows the outcome: then the next can take over.
+fn settle(settings: &Settings, ask: Ask, name: &str, arguments: &str) -> Result<Written, Failure> {
+    if let Some(token) = settings.resume
+        && !token.is_of(&ask)
+    {
+        return Err(Failure::Usage("--resume: the token was made for another command, key or value".into()));
+    }
+    let finish = |token: &Token| {
+        let endpoints = settings.endpoints_flag.as_ref().map(|given| format!(" --endpoints {}", quote(given.as_bytes())));
+        format!("kvcli --resume {token}{} {name} {arguments}", endpoints.unwrap_or_default())
+    };
+    match running::run(&mut clerk(settings)?, ask, settings, finish)? {
+        Answer::Written(written) => Ok(written),
+        Answer::Value { .. } | Answer::Status(_) => unreachable!("a write is answered by what it did"),
+    }
+}
+
+fn clerk(settings: &Settings) -> Result<Clerk, Failure> {
+    let options = Options { timeout: settings.timeout, ..Options::default() };
+    Clerk::new(settings.endpoints.iter().cloned(), options).map_err(plainly)
+}
+
+fn check_key(key: &OsStr) -> Result<(), Failure> {
+    wire::validate_key(key.as_bytes()).map_err(|reason| plainly(ClerkError::Rejected { reason }))
+}
+
+fn plainly(error: ClerkError) -> Failure {
+    Failure::Clerk { error, finish: None, hint: None }
+}
+
+fn unreachable(settings: &Settings, overview: &Overview) -> Failure {
+    let hint = settings.endpoints_are_default.then(running::first_steps);
+    Failure::Clerk { error: ClerkError::NotDone { endpoints: overview.tried() }, finish: None, hint }
+}
+
+/// Results go to standard output, all at once.
+fn say(write: impl FnOnce(&mut Vec<u8>) -> io::Result<()>) -> Result<(), Failure> {
+    let mut bytes = Vec::new();
+    write(&mut bytes)?;
+    let mut stdout = io::stdout().lock();
+    stdout.write_all(&bytes)?;
+    Ok(stdout.flush()?)
+}

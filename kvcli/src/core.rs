@@ -1,0 +1,532 @@
+//! The Clerk as a value: events go in, actions come out. It decides which server is next, which retry is safe, and what the outcome
+//! of a call is. It has no clock, no socket and no random source, so that it runs in the simulator as it runs under `kvcli`.
+//!
+//! ```text
+//! submit, connected, received, closed, tick  ->  Core  ->  Dial, Send, Close, Finished
+//! ```
+//!
+//! **The rule of outcomes.** Every attempt of a write may take effect until the node that got it says otherwise: *not the leader*,
+//! *busy*, *forming*, *replaced* and *session expired* say so; silence, a lost connection and lost leadership do not. A call whose
+//! attempts were all answered "no" is not done. A call with any other attempt is unknown, unless some attempt is answered: all have
+//! the same number in the same session, so that one answer stands for all.
+//!
+//! **Where to go.** To the server thought to lead; else to servers that are connected, then to the others in their order; one that
+//! said nothing within the time others need is left alone for a second. A server that did not help is not asked again before all
+//! others were: that is a sweep, and between sweeps is a short pause.
+
+mod call; // one call in flight
+mod servers; // whom we know, and the connection to each
+mod sessions; // the number that makes a retry safe
+mod settle; // what a reply, or its absence, means for a call
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use raft::{ClusterId, Index};
+use wire::command::SessionId;
+use wire::limits::{FRAME_BODY_LEN_MAX, HELLO_BODY_LEN_MAX};
+use wire::{FrameBuffer, Hello, Kind, NodeStatus, Refused, RefusedReason, Request, Value, Welcome, Written};
+
+use self::call::{Attempt, AttemptKind, Call, Phase};
+use self::servers::{Link, ServerId, Servers};
+use self::sessions::{Seat, Sessions};
+use crate::ask::Ask;
+use crate::error::ClerkError;
+use crate::reason::{Reason, Tried};
+use crate::token::Token;
+
+/// A connection, as the core names it. Never reused.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct ConnectionId(pub u64);
+
+/// A call, as the core names it. Never reused.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct CallNumber(pub u64);
+
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+struct RequestId(u64);
+
+/// What the core wants done.
+#[derive(Debug)]
+pub enum Action {
+    /// Connect to this address. Answer with `connected` or `closed`.
+    Dial {
+        /// Its name from now on.
+        connection: ConnectionId,
+        /// `HOST:PORT`.
+        address: String,
+    },
+    /// Send these bytes, in order. Only ever on a connection that was `connected`.
+    Send {
+        /// Where.
+        connection: ConnectionId,
+        /// Whole frames.
+        bytes: Vec<u8>,
+    },
+    /// Close, or stop dialling. Nothing needs to be answered.
+    Close {
+        /// What.
+        connection: ConnectionId,
+    },
+    /// The call is over.
+    Finished {
+        /// Which.
+        call: CallNumber,
+        /// How.
+        outcome: Result<Answer, ClerkError>,
+    },
+}
+
+/// A definite answer.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Answer {
+    /// To a write.
+    Written(Written),
+    /// To a `Get`.
+    Value {
+        /// `None`: no such key.
+        value: Option<Value>,
+        /// The log index it was read at.
+        position: Index,
+    },
+    /// To a `Status`.
+    Status(Box<NodeStatus>),
+}
+
+/// What a core is made with.
+#[derive(Clone, Debug)]
+pub struct CoreConfig {
+    /// Where to begin, `HOST:PORT` each; the other members are learned.
+    pub endpoints: Vec<String>,
+    /// 128 random bits, of this clerk alone: two clerks with the same would answer for each other's writes.
+    pub session: SessionId,
+    /// For the length of pauses.
+    pub seed: u64,
+    /// The cluster it must be, if that is known.
+    pub cluster_id: Option<ClusterId>,
+    /// How long to wait.
+    pub patience: Patience,
+}
+
+/// How long to wait before trying elsewhere, microseconds.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Patience {
+    /// For a connection, and as long again for its greeting.
+    pub connect_us: u64,
+    /// For a reply.
+    pub reply_us: u64,
+    /// Between sweeps: the first pause; each is twice as long as the one before.
+    pub pause_min_us: u64,
+    /// Between sweeps: the longest pause.
+    pub pause_max_us: u64,
+    /// A server that refused a connection so lately is not dialled again.
+    pub redial_us: u64,
+    /// A server that said nothing is left alone for so long while others answer.
+    pub shun_us: u64,
+}
+
+impl Default for Patience {
+    fn default() -> Patience {
+        Patience {
+            connect_us: 300_000,
+            reply_us: 500_000,
+            pause_min_us: 8_000,
+            pause_max_us: 50_000,
+            redial_us: 10_000,
+            shun_us: 1_000_000,
+        }
+    }
+}
+
+/// See the [module](self).
+#[derive(Debug)]
+pub struct Core {
+    patience: Patience,
+    cluster_id: Option<ClusterId>,
+    servers: Servers,
+    sessions: Sessions,
+    calls: BTreeMap<CallNumber, Call>,
+    requests: BTreeMap<RequestId, CallNumber>,
+    /// Calls in `Choosing`.
+    choosing: BTreeSet<CallNumber>,
+    actions: Vec<Action>,
+    random: fastrand::Rng,
+    now_us: u64,
+    next_call: u64,
+    next_request: u64,
+}
+
+impl Core {
+    /// Knows its endpoints and nothing else yet; dials nobody before the first call.
+    pub fn new(config: CoreConfig) -> Core {
+        Core {
+            patience: config.patience,
+            cluster_id: config.cluster_id,
+            servers: Servers::new(config.endpoints),
+            sessions: Sessions::new(config.session),
+            calls: BTreeMap::new(),
+            requests: BTreeMap::new(),
+            choosing: BTreeSet::new(),
+            actions: Vec::new(),
+            random: fastrand::Rng::with_seed(config.seed),
+            now_us: 0,
+            next_call: 1,
+            next_request: 1,
+        }
+    }
+
+    /// A new call; it finishes within `timeout_us`, one way or another.
+    pub fn submit(&mut self, now_us: u64, ask: Ask, timeout_us: u64) -> CallNumber {
+        let deadline_us = self.passed(now_us).saturating_add(timeout_us);
+        let checked = ask.check();
+        let target = if let Ask::Status { address } = &ask { Some(self.servers.add(address)) } else { None };
+        let number = self.enter(Call::new(ask, deadline_us));
+        match (checked, target) {
+            (Err(reason), _) => self.finish(number, Err(ClerkError::Rejected { reason })),
+            (_, Some(None)) => self.finish(number, Err(ClerkError::NotDone { endpoints: Vec::new() })), // no room for its address
+            _ => self.proceed(),
+        }
+        number
+    }
+
+    /// A write that an earlier clerk left unknown: settles it, at most once in all.
+    ///
+    /// # Panics
+    /// If the token is not of this write: see [`Token::is_of`].
+    pub fn resume(&mut self, now_us: u64, ask: Ask, token: Token, timeout_us: u64) -> CallNumber {
+        assert!(token.is_of(&ask), "a resume token of another write");
+        let deadline_us = self.passed(now_us).saturating_add(timeout_us);
+        let mut call = Call::new(ask, deadline_us);
+        call.seat = Some(Seat { session: token.session, birth_index: token.birth_index, seq: token.seq });
+        call.resumed = true;
+        call.lost = true;
+        let known = *self.cluster_id.get_or_insert(token.cluster_id);
+        let number = self.enter(call);
+        if known == token.cluster_id {
+            self.proceed();
+        } else {
+            let message = format!("the token belongs to cluster {}, this is {known}", token.cluster_id);
+            self.finish(number, Err(ClerkError::Refused { message, resume: Some(Box::new(token)), endpoints: Vec::new() }));
+        }
+        number
+    }
+
+    /// Ends a call now, as its deadline would: not done, or unknown.
+    pub fn give_up(&mut self, now_us: u64, call: CallNumber) {
+        self.passed(now_us);
+        if self.calls.contains_key(&call) {
+            self.time_out(call);
+        }
+        self.proceed();
+    }
+
+    /// A dialled connection stands.
+    pub fn connected(&mut self, now_us: u64, connection: ConnectionId) {
+        let now_us = self.passed(now_us);
+        let Some(id) = self.servers.by_connection(connection) else { return };
+        let buffer = FrameBuffer::new(HELLO_BODY_LEN_MAX);
+        self.servers.get_mut(id).link = Link::Greeting { connection, since_us: now_us, buffer };
+        let mut bytes = Vec::new();
+        wire::encode_hello(&Hello::Client { cluster_id: self.cluster_id }, &mut bytes);
+        self.actions.push(Action::Send { connection, bytes });
+    }
+
+    /// Bytes came, any number of them.
+    pub fn received(&mut self, now_us: u64, connection: ConnectionId, mut bytes: &[u8]) {
+        let now_us = self.passed(now_us);
+        while !bytes.is_empty() {
+            let Some(id) = self.servers.by_connection(connection) else { return };
+            self.servers.heard(id, now_us);
+            let Some(buffer) = self.servers.get_mut(id).link.buffer() else { return };
+            let space = buffer.space();
+            let count = space.len().min(bytes.len());
+            space[..count].copy_from_slice(&bytes[..count]);
+            buffer.filled(count);
+            bytes = &bytes[count..];
+            self.take_frames(connection, id);
+        }
+        self.proceed();
+    }
+
+    /// A connection could not be made, or has ended.
+    pub fn closed(&mut self, now_us: u64, connection: ConnectionId, reason: Reason) {
+        self.passed(now_us);
+        if let Some(id) = self.servers.by_connection(connection) {
+            self.servers.hang_up(id);
+            self.server_failed(id, reason);
+        }
+        self.proceed();
+    }
+
+    /// Time has passed.
+    pub fn tick(&mut self, now_us: u64) {
+        let now_us = self.passed(now_us);
+        let late: Vec<CallNumber> = self.calls.iter().filter(|(_, call)| call.deadline_us <= now_us).map(|(number, _)| *number).collect();
+        for number in late {
+            self.time_out(number);
+        }
+        for id in self.servers.ids() {
+            let reason = match self.servers.get(id).link {
+                Link::Dialling { since_us, .. } if since_us + self.patience.connect_us <= now_us => Reason::ConnectTimeout,
+                Link::Greeting { since_us, .. } if since_us + self.patience.connect_us <= now_us => Reason::NoGreeting,
+                _ => continue,
+            };
+            self.drop_server(id, reason);
+        }
+        for (number, call) in &mut self.calls {
+            match call.phase {
+                Phase::Waiting { server, since_us, .. } if since_us + self.patience.reply_us <= now_us => {
+                    call.failed_at(server, Reason::NoReply);
+                    if !self.servers.has_spoken_since(server, since_us) {
+                        self.servers.silent(server, now_us + self.patience.shun_us);
+                    }
+                }
+                Phase::Pausing { until_us } if until_us <= now_us => call.tried.clear(),
+                _ => continue,
+            }
+            call.phase = Phase::Choosing;
+            self.choosing.insert(*number);
+        }
+        self.proceed();
+    }
+
+    /// When `tick` is due, if nothing else happens.
+    pub fn next_tick_us(&self) -> Option<u64> {
+        let calls = self.calls.values().map(|call| match call.phase {
+            Phase::Waiting { since_us, .. } => call.deadline_us.min(since_us + self.patience.reply_us),
+            Phase::Pausing { until_us } => call.deadline_us.min(until_us),
+            Phase::Choosing | Phase::Queued | Phase::Joining(_) => call.deadline_us,
+        });
+        let links = self.servers.ids().filter_map(|id| match self.servers.get(id).link {
+            Link::Dialling { since_us, .. } | Link::Greeting { since_us, .. } => Some(since_us + self.patience.connect_us),
+            Link::Down | Link::Ready { .. } => None,
+        });
+        calls.chain(links).min()
+    }
+
+    /// What is to be done since the last time, in this order.
+    pub fn take_actions(&mut self) -> Vec<Action> {
+        std::mem::take(&mut self.actions)
+    }
+
+    /// Calls that have not finished.
+    pub fn calls_in_flight(&self) -> usize {
+        self.calls.len()
+    }
+
+    /// What a call has met so far: whom it tried and how that went.
+    pub fn tried(&self, call: CallNumber) -> Vec<Tried> {
+        self.calls.get(&call).map(|call| self.tried_by(call)).unwrap_or_default()
+    }
+
+    /// Whether the call, if given up now, would be unknown: what an interrupted user must be told.
+    pub fn is_ambiguous(&self, call: CallNumber) -> bool {
+        self.calls.get(&call).is_some_and(Call::maybe)
+    }
+
+    /// Time never goes back, whatever the caller says.
+    fn passed(&mut self, now_us: u64) -> u64 {
+        self.now_us = self.now_us.max(now_us);
+        self.now_us
+    }
+
+    fn enter(&mut self, call: Call) -> CallNumber {
+        let number = CallNumber(self.next_call);
+        self.next_call += 1;
+        self.calls.insert(number, call);
+        self.choosing.insert(number);
+        number
+    }
+
+    /// Finds a place for every call that needs one. The end of every event.
+    fn proceed(&mut self) {
+        while let Some(number) = self.choosing.pop_first() {
+            self.place(number);
+        }
+    }
+
+    fn place(&mut self, number: CallNumber) {
+        let Some(call) = self.calls.get_mut(&number) else { return };
+        let Some(id) = choose(call, &self.servers, self.now_us, &self.patience) else { return self.end_sweep(number) };
+        if let Some(attempt) = call.attempt_at(id) {
+            // It has this very request. If it lives, another copy does not help; if it said nothing since, the connection may be dead.
+            if self.servers.has_spoken_since(id, attempt.sent_us) {
+                call.tried.insert(id);
+                self.choosing.insert(number);
+                return;
+            }
+            self.drop_server(id, Reason::NoReply);
+        }
+        let server = self.servers.get(id);
+        match (&server.link, &server.failed) {
+            (Link::Ready { .. }, _) => return self.send(number, id),
+            (Link::Down, Some((at_us, reason))) if !reason.is_silence() && self.now_us < at_us + self.patience.redial_us => {
+                let reason = reason.clone();
+                self.with_call(number, |call| call.failed_at(id, reason));
+                self.choosing.insert(number);
+                return;
+            }
+            (Link::Down, _) => {
+                let address = server.address.clone();
+                let connection = self.servers.dial(id, self.now_us);
+                self.actions.push(Action::Dial { connection, address });
+            }
+            (Link::Dialling { .. } | Link::Greeting { .. }, _) => {}
+        }
+        self.with_call(number, |call| call.phase = Phase::Joining(id));
+    }
+
+    fn with_call(&mut self, number: CallNumber, change: impl FnOnce(&mut Call)) {
+        if let Some(call) = self.calls.get_mut(&number) {
+            change(call);
+        }
+    }
+
+    fn send(&mut self, number: CallNumber, id: ServerId) {
+        let Some(connection) = self.servers.get(id).link.connection() else { return };
+        let Some(call) = self.calls.get_mut(&number) else { return };
+        if call.ask.is_write() && call.seat.is_none() {
+            call.seat = self.sessions.assign();
+            if call.seat.is_none() {
+                call.phase = Phase::Queued;
+                return;
+            }
+        }
+        let request = RequestId(self.next_request);
+        self.next_request += 1;
+        let mut bytes = Vec::new();
+        match (&call.ask, call.ask.op(), call.seat) {
+            (_, Some(op), Some(seat)) => {
+                let mut command = Vec::new();
+                wire::encode_write(&self.sessions.call_id(seat), &op, &mut command);
+                wire::encode_request(request.0, &Request::Write { command: &command }, &mut bytes);
+            }
+            (Ask::Get { key }, ..) => wire::encode_request(request.0, &Request::Get { key }, &mut bytes),
+            _ => wire::encode_request(request.0, &Request::Status, &mut bytes),
+        }
+        self.requests.insert(request, number);
+        call.attempts.insert(request, Attempt { server: id, sent_us: self.now_us, kind: AttemptKind::Call });
+        call.phase = Phase::Waiting { request, server: id, since_us: self.now_us };
+        self.actions.push(Action::Send { connection, bytes });
+    }
+
+    fn take_frames(&mut self, connection: ConnectionId, id: ServerId) {
+        // Any frame can end the connection, and with it the buffer.
+        while self.servers.by_connection(connection) == Some(id) {
+            let link = &mut self.servers.get_mut(id).link;
+            let is_ready = link.is_ready();
+            let Some(buffer) = link.buffer() else { return };
+            let frame = match buffer.next() {
+                Ok(None) => return,
+                Ok(Some(frame)) => frame,
+                Err(error) => return self.drop_server(id, Reason::Garbled(error.to_string())),
+            };
+            if is_ready && frame.kind != Kind::Refused {
+                match wire::decode_reply(frame) {
+                    Ok((request, reply)) => self.replied(id, RequestId(request), reply),
+                    Err(error) => self.drop_server(id, Reason::Garbled(error.to_string())),
+                }
+            } else {
+                match wire::decode_welcome(frame) {
+                    Ok(Ok(welcome)) => self.welcomed(connection, id, welcome),
+                    Ok(Err(Refused { reason, message })) => self.drop_server(id, Reason::Refused(reason, message)),
+                    Err(error) => self.drop_server(id, Reason::Garbled(error.to_string())),
+                }
+            }
+        }
+    }
+
+    fn welcomed(&mut self, connection: ConnectionId, id: ServerId, welcome: Welcome) {
+        let ours = *self.cluster_id.get_or_insert(welcome.cluster_id);
+        if ours != welcome.cluster_id {
+            // Two seeds of two clusters, dialled before either had answered: the first to answer decides.
+            let message = format!("it belongs to cluster {}, not to {ours}", welcome.cluster_id);
+            return self.drop_server(id, Reason::Refused(RefusedReason::WrongCluster, message));
+        }
+        let server = self.servers.get_mut(id);
+        server.failed = None;
+        if let Link::Greeting { buffer, .. } = std::mem::replace(&mut server.link, Link::Down) {
+            let mut buffer = buffer;
+            buffer.set_body_len_max(FRAME_BODY_LEN_MAX);
+            server.link = Link::Ready { connection, heard_us: self.now_us, buffer };
+        }
+        self.sessions.learn(welcome.applied_index);
+        let leader = self.servers.learn(id, welcome.node, &welcome.members, welcome.leader);
+        self.servers.leader = self.servers.leader.or(leader);
+        for (number, call) in &mut self.calls {
+            if call.phase == Phase::Joining(id) {
+                call.phase = Phase::Choosing;
+                self.choosing.insert(*number);
+            }
+        }
+    }
+
+    /// Ends the connection from our side.
+    fn drop_server(&mut self, id: ServerId, reason: Reason) {
+        if let Some(connection) = self.servers.hang_up(id) {
+            self.actions.push(Action::Close { connection });
+        }
+        self.server_failed(id, reason);
+    }
+
+    /// The connection is gone: whatever was out on it will not be answered.
+    fn server_failed(&mut self, id: ServerId, reason: Reason) {
+        if self.servers.leader == Some(id) {
+            self.servers.leader = None;
+        }
+        if reason.is_silence() {
+            self.servers.silent(id, self.now_us + self.patience.shun_us);
+        }
+        for (number, call) in &mut self.calls {
+            let out: Vec<RequestId> =
+                call.attempts.iter().filter(|(_, attempt)| attempt.server == id).map(|(request, _)| *request).collect();
+            for request in out {
+                call.lose(request);
+                self.requests.remove(&request);
+            }
+            if call.depends_on(id) {
+                call.failed_at(id, reason.clone());
+                call.phase = Phase::Choosing;
+                self.choosing.insert(*number);
+            }
+        }
+        self.servers.get_mut(id).failed = Some((self.now_us, reason));
+    }
+
+    fn tried_by(&self, call: &Call) -> Vec<Tried> {
+        let mut reasons = call.reasons.clone();
+        match call.phase {
+            Phase::Joining(id) => {
+                let greeting = matches!(self.servers.get(id).link, Link::Greeting { .. });
+                reasons.insert(id, if greeting { Reason::NoGreeting } else { Reason::ConnectTimeout });
+            }
+            Phase::Waiting { server, .. } => {
+                reasons.insert(server, Reason::NoReply);
+            }
+            Phase::Choosing | Phase::Queued | Phase::Pausing { .. } => {}
+        }
+        reasons.into_iter().map(|(id, reason)| Tried { address: self.servers.get(id).address.clone(), reason }).collect()
+    }
+}
+
+/// Where a call goes next; `None` ends its sweep.
+fn choose(call: &Call, servers: &Servers, now_us: u64, patience: &Patience) -> Option<ServerId> {
+    let is_shunned = |id: ServerId| servers.get(id).shunned_until_us.is_some_and(|until_us| now_us < until_us);
+    let open = |id: &ServerId| !call.tried.contains(id);
+    if let Ask::Status { address } = &call.ask {
+        return servers.find(address).filter(open);
+    }
+    // A read is answered by any node; a write only by the leader, so that it is worth a connection of its own.
+    let leader = servers.leader.filter(|id| open(id) && !is_shunned(*id));
+    if let Some(leader) = leader
+        && (call.ask.is_write() || servers.get(leader).link.is_ready())
+    {
+        return Some(leader);
+    }
+    let rank = |id: ServerId| {
+        let server = servers.get(id);
+        let failed_lately = server.failed.as_ref().is_some_and(|(at_us, _)| now_us < at_us + patience.shun_us);
+        (!server.link.is_ready(), failed_lately, id)
+    };
+    let all_shunned = servers.ids().all(is_shunned);
+    servers.ids().filter(open).filter(|id| all_shunned || !is_shunned(*id)).min_by_key(|id| rank(*id))
+}

@@ -1,0 +1,134 @@
+//! How a command can end without success, and how that is said: for people, and as JSON.
+
+use std::fmt::Write as _;
+use std::io;
+
+use kvcli::{ClerkError, Tried};
+use serde_json::{Value, json};
+
+/// How a command can end without success.
+#[derive(Debug)]
+pub(crate) enum Failure {
+    /// A definite "no".
+    No(String),
+    /// Not a command that we know, or not in this way.
+    Usage(String),
+    /// The clerk gave up.
+    Clerk {
+        /// Why.
+        error: ClerkError,
+        /// The command that settles the write, if it is unknown and can be settled.
+        finish: Option<String>,
+        /// What may help.
+        hint: Option<String>,
+    },
+    /// Ctrl-C, before the answer came.
+    Interrupted {
+        /// What the clerk says of the call then.
+        error: ClerkError,
+        /// The command that settles the write, if it is unknown.
+        finish: Option<String>,
+    },
+    /// A file, or standard input, could not be read, or the system refused something else.
+    Local(anyhow::Error),
+    /// Standard output could not be written.
+    Output(io::Error),
+}
+
+impl From<io::Error> for Failure {
+    fn from(error: io::Error) -> Failure {
+        Failure::Output(error)
+    }
+}
+
+impl Failure {
+    /// For people: what happened, every endpoint tried and why it did not help, and what to do.
+    pub(crate) fn text(&self) -> String {
+        let mut text = String::from("kvcli: ");
+        let (error, finish, hint) = match self {
+            Failure::No(message) | Failure::Usage(message) => return text + message,
+            Failure::Local(error) => return text + &format!("{error:#}"),
+            Failure::Output(error) => return text + &format!("standard output: {error}"),
+            Failure::Clerk { error, finish, hint } => {
+                text += &self.message();
+                (error, finish, hint.as_ref())
+            }
+            Failure::Interrupted { error, finish } => {
+                text += &self.message();
+                (error, finish, None)
+            }
+        };
+        for tried in error.endpoints() {
+            let _ = write!(text, "\n  {tried}"); // writing to a String does not fail
+        }
+        if let Some(hint) = hint {
+            let _ = write!(text, "\n{hint}");
+        }
+        if let Some(finish) = finish {
+            let _ = write!(text, "\nfinish safely with: {finish}");
+        }
+        text
+    }
+
+    /// For programs.
+    pub(crate) fn json(&self, code: u8) -> Value {
+        let (error, hint) = match self {
+            Failure::Clerk { error, hint, .. } => (Some(error), hint.as_deref()),
+            Failure::Interrupted { error, .. } => (Some(error), None),
+            _ => (None, None),
+        };
+        let message = match hint {
+            Some(hint) => format!("{}; {hint}", self.message()),
+            None => self.message(),
+        };
+        let endpoints: Vec<Value> = error.map_or(&[][..], ClerkError::endpoints).iter().map(endpoint).collect();
+        json!({
+            "code": code,
+            "message": message,
+            "outcome": self.outcome(),
+            "resume": error.and_then(ClerkError::resume).map(ToString::to_string),
+            "endpoints": endpoints,
+        })
+    }
+
+    fn message(&self) -> String {
+        match self {
+            Failure::No(message) | Failure::Usage(message) => message.clone(),
+            Failure::Local(error) => format!("{error:#}"),
+            Failure::Output(error) => format!("standard output: {error}"),
+            Failure::Clerk { error, .. } => what_became(error),
+            Failure::Interrupted { error, .. } => format!("interrupted: {}", what_became(error)),
+        }
+    }
+
+    /// What became of the request.
+    fn outcome(&self) -> Option<&'static str> {
+        match self {
+            Failure::No(_) => Some("no"),
+            Failure::Usage(_) | Failure::Local(_) => Some("not_done"),
+            Failure::Output(_) => None, // it is done: only the answer is lost
+            Failure::Clerk { error, .. } | Failure::Interrupted { error, .. } => match error {
+                ClerkError::NotDone { .. } | ClerkError::Refused { resume: None, .. } => Some("not_done"),
+                ClerkError::Unknown { .. } | ClerkError::Refused { resume: Some(_), .. } => Some("unknown"),
+                ClerkError::Rejected { .. } => Some("rejected"),
+                ClerkError::Local { .. } => None,
+            },
+        }
+    }
+}
+
+fn what_became(error: &ClerkError) -> String {
+    match error {
+        ClerkError::NotDone { .. } => "not done, safe to retry".into(),
+        ClerkError::Unknown { resume: Some(_), .. } => "unknown: the write may have happened, or may yet".into(),
+        ClerkError::Unknown { resume: None, .. } => {
+            "unknown: the write may have happened, and the cluster has forgotten its session: look at the key".into()
+        }
+        ClerkError::Refused { message, resume: Some(_), .. } => format!("refused: {message} (the token stays good, at its own cluster)"),
+        ClerkError::Refused { .. } | ClerkError::Rejected { .. } | ClerkError::Local { .. } => error.to_string(),
+    }
+}
+
+fn endpoint(tried: &Tried) -> Value {
+    json!({ "address": tried.address, "reason": tried.reason.to_string() })
+}

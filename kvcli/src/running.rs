@@ -1,0 +1,105 @@
+//! A call, from a person's point of view: it says what it waits for, and Ctrl-C ends it with an answer.
+
+use std::io::{self, IsTerminal};
+use std::time::{Duration, Instant};
+
+use anyhow::Context;
+use kvcli::{Answer, Ask, CallNumber, Clerk, ClerkError, Token};
+use nix::sys::signal::{SigSet, Signal};
+use nix::sys::signalfd::{SfdFlags, SignalFd};
+
+use crate::failure::Failure;
+use crate::settings::Settings;
+
+/// When a person begins to wonder.
+const QUIET: Duration = Duration::from_secs(1);
+
+/// Ctrl-C as something to read, instead of the end of the process; until it is dropped.
+pub(crate) struct Interrupts {
+    signals: SigSet,
+    descriptor: SignalFd,
+}
+
+impl Interrupts {
+    pub(crate) fn catch() -> Result<Interrupts, Failure> {
+        let mut signals = SigSet::empty();
+        signals.add(Signal::SIGINT);
+        signals.thread_block().context("cannot block a signal").map_err(Failure::Local)?;
+        let flags = SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC;
+        match SignalFd::with_flags(&signals, flags).context("cannot read signals") {
+            Ok(descriptor) => Ok(Interrupts { signals, descriptor }),
+            Err(error) => {
+                let _ = signals.thread_unblock();
+                Err(Failure::Local(error))
+            }
+        }
+    }
+
+    pub(crate) fn came(&self) -> bool {
+        matches!(self.descriptor.read_signal(), Ok(Some(_)))
+    }
+}
+
+impl Drop for Interrupts {
+    fn drop(&mut self) {
+        let _ = self.signals.thread_unblock(); // it was ours to block
+    }
+}
+
+/// Runs one call. `finish` makes the command that settles it, should it end unknown.
+pub(crate) fn run(clerk: &mut Clerk, ask: Ask, settings: &Settings, finish: impl Fn(&Token) -> String) -> Result<Answer, Failure> {
+    let interrupts = Interrupts::catch()?;
+    let hint = |error: &ClerkError| hint(error, settings);
+    let wrap = |error: ClerkError| Failure::Clerk { finish: error.resume().map(&finish), hint: hint(&error), error };
+    clerk.watch(&interrupts.descriptor).map_err(wrap)?;
+    let began = Instant::now();
+    let call = match settings.resume {
+        Some(token) => clerk.submit_resumed(token, ask, settings.timeout),
+        None => clerk.submit(ask, settings.timeout),
+    };
+    let mut told = !io::stderr().is_terminal();
+    let mut interrupted = false;
+    let outcome = loop {
+        let wait = if told { Duration::from_secs(3600) } else { QUIET.saturating_sub(began.elapsed()) };
+        match clerk.turn(wait) {
+            Ok(finished) => {
+                if let Some((_, outcome)) = finished.into_iter().find(|(number, _)| *number == call) {
+                    break outcome;
+                }
+            }
+            Err(error) => break Err(error),
+        }
+        if interrupts.came() {
+            interrupted = true;
+            clerk.give_up(call);
+        }
+        if !told && began.elapsed() >= QUIET {
+            told = true;
+            eprintln!("{}", waiting(clerk, call, settings));
+        }
+    };
+    clerk.unwatch(&interrupts.descriptor).map_err(wrap)?;
+    outcome.map_err(|error| match interrupted {
+        true => Failure::Interrupted { finish: error.resume().map(&finish), error },
+        false => wrap(error),
+    })
+}
+
+fn waiting(clerk: &Clerk, call: CallNumber, settings: &Settings) -> String {
+    let mut text = format!("waiting up to {} (Ctrl-C ends it)", humantime::format_duration(settings.timeout));
+    for tried in clerk.tried(call) {
+        text += &format!("\n  {tried}");
+    }
+    text
+}
+
+/// For whoever tries this for the first time.
+pub(crate) fn hint(error: &ClerkError, settings: &Settings) -> Option<String> {
+    let nobody_there = error.endpoints().iter().all(|tried| matches!(tried.reason, kvcli::Reason::Connect(_)));
+    (settings.endpoints_are_default && matches!(error, ClerkError::NotDone { .. }) && nobody_there).then(first_steps)
+}
+
+/// No endpoint was given, and nobody answers at the default one.
+pub(crate) fn first_steps() -> String {
+    "no --endpoints given and KVCLI_ENDPOINTS is not set; to try it out, start a node: kvnode dev".into()
+}
