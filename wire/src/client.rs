@@ -2,28 +2,37 @@
 //!
 //! How fields are written stands in PROTOCOL.md, "Fields". The body of a request, a frame of kind 5:
 //!
-//! | offset | size | field      | meaning                                                              |
-//! |-------:|-----:|------------|----------------------------------------------------------------------|
-//! |      0 |    8 | request id | the client's; the reply repeats it                                   |
-//! |      8 |    1 | type       | 1 write, 2 get, 3 status, 4 members                                  |
-//! |      9 |      | write      | the encoded command, to the end                                      |
-//! |      9 |      | get        | key bytes                                                            |
+//! | offset | size | field      | meaning                             |
+//! |-------:|-----:|------------|-------------------------------------|
+//! |      0 |    8 | request id | the client's; the reply repeats it  |
+//! |      8 |    1 | type       | 1 write, 2 get, 3 status, 4 members |
+//! |      9 |      | write      | the encoded command, to the end     |
+//! |      9 |      | get        | key bytes                           |
 //!
-//! The body of a reply, a frame of kind 6, begins with the request id 8 and a type 1:
+//! The body of a reply, a frame of kind 6, begins with the request id, 8, and a type, 1:
 //!
-//! | type | reply           | fields behind the type, in this order                                                                    |
-//! |-----:|-----------------|----------------------------------------------------------------------------------------------------------|
-//! |    1 | written         | outcome 1: 1 done, 2 deleted, 3 not found, 4 swapped, 5 not swapped, 6 value too long; version 8 (0: no such key), position 8 |
-//! |    2 | value           | position 8, optional: version 8, modified 8, value bytes                                                 |
-//! |    3 | status          | a node's status, to the end                                                                              |
-//! |    4 | members         | leader optional 8, list of: id 8, name text, client addr text                                            |
-//! |    5 | not leader      | leader optional 8, client addr text                                                                      |
-//! |    6 | busy            | reason 1: 1 uncommitted, 2 waiting, 3 full                                                               |
-//! |    7 | forming         | list of: name text                                                                                       |
-//! |    8 | replaced        |                                                                                                          |
-//! |    9 | leadership lost |                                                                                                          |
-//! |   10 | session expired |                                                                                                          |
-//! |   11 | rejected        | reason 1: 1 key empty, 2 key too long, 3 value too long, 4 version, 5 sequence                           |
+//! | type | reply           | fields behind the type, in this order                                        |
+//! |-----:|-----------------|------------------------------------------------------------------------------|
+//! |    1 | written         | outcome 1, version 8 (the key's from now on; 0: no such key), position index |
+//! |    2 | value           | position index, optional: version 8, modified index, value bytes             |
+//! |    3 | status          | a node's status, to the end                                                  |
+//! |    4 | members         | leader: optional node, list of: node, name, client address                   |
+//! |    5 | not leader      | leader: optional node, its client address (empty: unknown)                   |
+//! |    6 | busy            | reason 1                                                                     |
+//! |    7 | forming         | list of: name                                                                |
+//! |    8 | replaced        |                                                                              |
+//! |    9 | leadership lost |                                                                              |
+//! |   10 | session expired |                                                                              |
+//! |   11 | rejected        | reason 1                                                                     |
+//!
+//! | code | outcome of a write                  | reason of busy                 | reason of rejected             |
+//! |-----:|-------------------------------------|--------------------------------|--------------------------------|
+//! |    1 | done: put, append                   | uncommitted: too much proposed | key empty                      |
+//! |    2 | deleted                             | waiting: too many requests     | key too long                   |
+//! |    3 | delete: not found                   | full: only deletes go on       | value too long                 |
+//! |    4 | swapped                             |                                | version or type not known here |
+//! |    5 | cas: not as expected                |                                | sequence outside the window    |
+//! |    6 | append: the value would be too long |                                |                                |
 
 use raft::{Index, NodeId};
 

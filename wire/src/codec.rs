@@ -1,15 +1,16 @@
 //! The few ways a field is written, and their reading. Everything in this crate is made of these:
 //!
-//! | field       | bytes                                                                                        |
-//! |-------------|----------------------------------------------------------------------------------------------|
-//! | integer     | 1, 2, 4, 8 or 16, little-endian                                                               |
-//! | bool        | 1: 0 no, 1 yes                                                                               |
-//! | term, index | 8: below 2^56                                                                                |
-//! | node        | 8: from 1, below 2^56                                                                        |
-//! | optional    | 1: 0 absent, 1 present; then the field, only if present                                      |
-//! | bytes       | 4: length; then so many bytes                                                                |
-//! | text        | 2: length, at most the field's maximum; then so many bytes of UTF-8                          |
-//! | list        | 2: count, at most `MEMBERS_MAX`; then the items                                              |
+//! | field                  | bytes                                                                      |
+//! |------------------------|----------------------------------------------------------------------------|
+//! | 1, 2, 4, 8, 16         | an unsigned integer of so many bytes, little-endian                        |
+//! | bool                   | 1: 0 no, 1 yes                                                             |
+//! | term, index            | 8: below 2^56                                                              |
+//! | node                   | 8: from 1, below 2^56                                                      |
+//! | optional               | 1: 0 absent, 1 present; then the field, only if present                    |
+//! | bytes                  | 4: their count; then they                                                  |
+//! | text                   | 2: the count of its bytes; then they, UTF-8                                |
+//! | name, address, version | text of at most `NAME_LEN_MAX`, `ADDRESS_LEN_MAX`, `VERSION_LEN_MAX` bytes |
+//! | list                   | 2: the count of its items, at most `MEMBERS_MAX`; then they                |
 //!
 //! Any other value is an error, and so is a byte left over at the end, except where a table says otherwise.
 

@@ -2,40 +2,40 @@
 //!
 //! How fields are written stands in PROTOCOL.md, "Fields". The payload of a command entry:
 //!
-//! | offset | size | field            | meaning                                                                 |
-//! |-------:|-----:|------------------|-------------------------------------------------------------------------|
-//! |      0 |    1 | command version  | 1; a node that meets a newer one in its log stops without applying it   |
-//! |      1 |    1 | type             | 1 write, 2 announce                                                     |
+//! | offset | size | field           | meaning                                                               |
+//! |-------:|-----:|-----------------|-----------------------------------------------------------------------|
+//! |      0 |    1 | command version | 1; a node that meets a newer one in its log stops without applying it |
+//! |      1 |    1 | type            | 1 write, 2 announce                                                   |
 //!
 //! A write goes on:
 //!
-//! | offset | size | field            | meaning                                                                 |
-//! |-------:|-----:|------------------|-------------------------------------------------------------------------|
-//! |      2 |   16 | session          | drawn by the client                                                     |
-//! |     18 |    8 | birth index      | index: `Welcome`'s, from before the session's first write               |
-//! |     26 |    8 | seq              | which call, from 1                                                      |
-//! |     34 |    8 | first unanswered | the lowest number still without an answer                               |
-//! |     42 |    1 | op               | 1 put, 2 append, 3 delete, 4 cas                                        |
-//! |     43 |      | key              | bytes                                                                   |
-//! |        |    1 | cas: expects     | 0 no such key; 1 a value, bytes follow; 2 a version, 8 follow           |
-//! |        |      | value            | bytes; not in a delete                                                  |
+//! | offset | size | field            | meaning                                                       |
+//! |-------:|-----:|------------------|---------------------------------------------------------------|
+//! |      2 |   16 | session          | drawn at random by the client                                 |
+//! |     18 |    8 | birth index      | index: a `Welcome`'s, from before the session's first write   |
+//! |     26 |    8 | seq              | which call of the session, from 1                             |
+//! |     34 |    8 | first unanswered | the lowest seq whose answer the client does not have yet      |
+//! |     42 |    1 | op               | 1 put, 2 append, 3 delete, 4 cas                              |
+//! |     43 |      | key              | bytes                                                         |
+//! |        |    1 | cas: expects     | 0 no such key; 1 a value: bytes follow; 2 a version: 8 follow |
+//! |        |      | value            | bytes; absent in a delete                                     |
 //!
-//! An announce goes on:
+//! An announce, which only nodes write, goes on:
 //!
-//! | offset | size | field       | meaning                          |
-//! |-------:|-----:|-------------|----------------------------------|
-//! |      2 |    8 | node        | who                              |
-//! |     10 |   16 | disk id     | its data directory               |
-//! |     26 |      | client addr | text, at most `ADDRESS_LEN_MAX`  |
-//! |        |      | peer addr   | text, at most `ADDRESS_LEN_MAX`  |
-//! |        |      | version     | text, at most `VERSION_LEN_MAX`  |
+//! | offset | size | field          | meaning                |
+//! |-------:|-----:|----------------|------------------------|
+//! |      2 |    8 | node           | who                    |
+//! |     10 |   16 | disk id        | its data directory     |
+//! |     26 |      | client address | where clients reach it |
+//! |        |      | peer address   | where peers reach it   |
+//! |        |      | version        | of the program         |
 //!
 //! The payload of a membership entry:
 //!
-//! | offset | size | field           | meaning                                                                          |
-//! |-------:|-----:|-----------------|----------------------------------------------------------------------------------|
-//! |      0 |    1 | command version | 1                                                                                |
-//! |      1 |      | members         | list, ids ascending, of: id 8, voter bool, name text (`NAME_LEN_MAX`), peer addr text (`ADDRESS_LEN_MAX`) |
+//! | offset | size | field           | meaning                                                         |
+//! |-------:|-----:|-----------------|-----------------------------------------------------------------|
+//! |      0 |    1 | command version | 1                                                               |
+//! |      1 |      | members         | list, nodes ascending, of: node, voter bool, name, peer address |
 
 use raft::{DiskId, Index, NodeId};
 

@@ -1,23 +1,23 @@
 //! A frame: how messages are told apart in a stream of bytes.
 //!
-//! | offset | size     | field    | meaning; all integers are little-endian                                         |
-//! |-------:|---------:|----------|---------------------------------------------------------------------------------|
-//! |      0 |        4 | body_len | at most `HELLO_BODY_LEN_MAX` until the greeting is done, then `FRAME_BODY_LEN_MAX` |
-//! |      4 |        4 | checksum | CRC-32C of kind and body                                                        |
-//! |      8 |        1 | kind     | what the body is                                                                |
-//! |      9 | body_len | body     |                                                                                 |
+//! | offset | size     | field    | meaning; all integers are little-endian                                            |
+//! |-------:|----------|----------|------------------------------------------------------------------------------------|
+//! |      0 | 4        | body_len | at most `HELLO_BODY_LEN_MAX` until the greeting is done, then `FRAME_BODY_LEN_MAX` |
+//! |      4 | 4        | checksum | CRC-32C of kind and body                                                           |
+//! |      8 | 1        | kind     | what the body is                                                                   |
+//! |      9 | body_len | body     |                                                                                    |
 //!
-//! | kind | body                                                | table       |
-//! |-----:|-----------------------------------------------------|-------------|
-//! |    1 | `Hello`: the dialler's first frame                  | [`hello`](crate::hello) |
-//! |    2 | `Welcome`: the answer to a client                   | [`hello`](crate::hello) |
-//! |    3 | `PeerWelcome`: the answer to a node                 | [`hello`](crate::hello) |
-//! |    4 | `Refused`: "no", and the connection closes behind it | [`hello`](crate::hello) |
-//! |    5 | `Request`: from a client                            | [`client`](crate::client) |
-//! |    6 | `Reply`: to a client                                | [`client`](crate::client) |
-//! |    7 | `Raft`: from raft to raft                           | [`peer`](crate::peer) |
-//! |    8 | `Ping`: "are you there?", no body                   | [`peer`](crate::peer) |
-//! |    9 | `Pong`: "I am", no body                             | [`peer`](crate::peer) |
+//! | kind | body          | says                                                           |
+//! |-----:|---------------|----------------------------------------------------------------|
+//! |    1 | `Hello`       | whoever dialled: who I am; the first frame of every connection |
+//! |    2 | `Welcome`     | a node to a client: come in                                    |
+//! |    3 | `PeerWelcome` | a node to a node: come in, and this is who I am                |
+//! |    4 | `Refused`     | a node: no, and why; it closes the connection behind it        |
+//! |    5 | `Request`     | a client: do this                                              |
+//! |    6 | `Reply`       | a node to a client: this became of it                          |
+//! |    7 | `Raft`        | a node to a node: one message of the algorithm                 |
+//! |    8 | `Ping`        | a node that dialled: are you there? No body                    |
+//! |    9 | `Pong`        | a node that was dialled: I am. No body                         |
 //!
 //! A length above the maximum, a bad checksum or an unknown kind ends the connection: where the next frame begins is not known any more.
 

@@ -2,45 +2,55 @@
 //!
 //! How fields are written stands in PROTOCOL.md, "Fields". `Hello`, the body of a frame of kind 1:
 //!
-//! | offset | size | field            | meaning                                                                     |
-//! |-------:|-----:|------------------|-----------------------------------------------------------------------------|
-//! |      0 |    6 | magic            | `kvraft`                                                                    |
-//! |      6 |    2 | protocol version | 1; of another version only the bytes to here can be relied on               |
-//! |      8 |    1 | who              | 1 client, 2 node                                                            |
-//! |      9 |      | client: cluster id | optional 16: the one it knows, from an earlier answer                     |
-//! |      9 |   16 | node: cluster id |                                                                             |
-//! |     25 |    1 | node: purpose    | 1 control, 2 entries, 3 snapshot                                            |
-//! |     26 |      | node: itself     | as in `PeerWelcome`                                                         |
-//!
-//! `PeerWelcome`, kind 3, the answer to a node:
-//!
-//! | offset | size | field       | meaning                                                     |
-//! |-------:|-----:|-------------|-------------------------------------------------------------|
-//! |      0 |    8 | node        | who speaks                                                  |
-//! |      8 |   16 | disk id     | its data directory                                          |
-//! |     24 |    8 | incarnation | its life                                                    |
-//! |     32 |      | to          | optional 8: whom the dialler believes to reach; absent in the answer |
-//! |        |      | client addr | text, at most `ADDRESS_LEN_MAX`                             |
-//! |        |      | peer addr   | text, at most `ADDRESS_LEN_MAX`                             |
-//! |        |      | version     | text, at most `VERSION_LEN_MAX`                             |
+//! | offset | size | field              | meaning                                                       |
+//! |-------:|-----:|--------------------|---------------------------------------------------------------|
+//! |      0 |    6 | magic              | `kvraft`                                                      |
+//! |      6 |    2 | protocol version   | 1; of another version only the bytes to here can be relied on |
+//! |      8 |    1 | who                | 1 client, 2 node                                              |
+//! |      9 |      | client: cluster id | optional 16: the one it means, from an earlier answer         |
+//! |      9 |   16 | node: cluster id   |                                                               |
+//! |     25 |    1 | node: purpose      | 1 control, 2 entries, 3 snapshot                              |
+//! |     26 |      | node: itself       | as in `PeerWelcome`                                           |
 //!
 //! `Welcome`, kind 2, the answer to a client:
 //!
-//! | offset | size | field         | meaning                                                   |
-//! |-------:|-----:|---------------|-----------------------------------------------------------|
-//! |      0 |   16 | cluster id    |                                                           |
-//! |     16 |    8 | node          | who answers                                               |
-//! |     24 |    8 | applied index | the birth index of a session that begins now              |
-//! |     32 |      | leader        | optional 8: whom this node follows, or itself             |
-//! |        |      | version       | text, at most `VERSION_LEN_MAX`                           |
-//! |        |      | members       | list of: id 8, name text (`NAME_LEN_MAX`), client addr text (`ADDRESS_LEN_MAX`) |
+//! | offset | size | field         | meaning                                                    |
+//! |-------:|-----:|---------------|------------------------------------------------------------|
+//! |      0 |   16 | cluster id    |                                                            |
+//! |     16 |    8 | node          | who answers                                                |
+//! |     24 |    8 | applied index | the birth index of a session that begins now               |
+//! |     32 |      | leader        | optional node: whom this node follows, or itself           |
+//! |        |      | version       | of the program                                             |
+//! |        |      | members       | list of: node, name, client address (empty: not yet known) |
+//!
+//! `PeerWelcome`, kind 3, the answer to a node:
+//!
+//! | offset | size | field          | meaning                                                                 |
+//! |-------:|-----:|----------------|-------------------------------------------------------------------------|
+//! |      0 |    8 | node           | who speaks                                                              |
+//! |      8 |   16 | disk id        | its data directory                                                      |
+//! |     24 |    8 | incarnation    | its life: drawn when the process started                                |
+//! |     32 |      | to             | optional node: whom the dialler believes to reach; absent in the answer |
+//! |        |      | client address | where clients reach it                                                  |
+//! |        |      | peer address   | where peers reach it                                                    |
+//! |        |      | version        | of the program                                                          |
 //!
 //! `Refused`, kind 4:
 //!
-//! | offset | size | field   | meaning                                                                               |
-//! |-------:|-----:|---------|---------------------------------------------------------------------------------------|
-//! |      0 |    1 | reason  | 1 wrong cluster, 2 wrong version, 3 wrong disk, 4 wrong node, 5 not a member, 6 not a hello, 7 too many connections |
-//! |      1 |      | message | text for people, at most `MESSAGE_LEN_MAX`                                            |
+//! | offset | size | field   | meaning                                    |
+//! |-------:|-----:|---------|--------------------------------------------|
+//! |      0 |    1 | reason  | see below                                  |
+//! |      1 |      | message | text for people, at most `MESSAGE_LEN_MAX` |
+//!
+//! | code | reason                                                                 |
+//! |-----:|------------------------------------------------------------------------|
+//! |    1 | another cluster's id                                                   |
+//! |    2 | a protocol version not spoken here                                     |
+//! |    3 | a member whose data directory is not the one it announced              |
+//! |    4 | another node was expected at this address                              |
+//! |    5 | not a member                                                           |
+//! |    6 | the first frame was no `Hello`, or of the wrong kind for this listener |
+//! |    7 | no room for another connection                                         |
 
 use raft::{ClusterId, DiskId, Incarnation, Index, NodeId};
 

@@ -1,6 +1,31 @@
-//! Bytes to frames to messages, and back: everything that crosses a socket, and the one encoding of commands.
+//! Bytes to frames to messages, and back: everything that crosses a socket, and the one encoding of what the log carries.
 //!
-//! It does no I/O. Every length is checked against its limit before anything is allocated for it.
+//! It does no I/O and believes nothing: a length is checked against its limit before memory is reserved for it, a checksum before the
+//! bytes under it are read, and no bytes from outside make it panic. Keys, values and entries are borrowed from the read buffer, never
+//! copied. Each module shows the tables of its bytes; `docs/PROTOCOL.md` shows them all, and says what a client must do.
+//!
+//! ```
+//! use raft::Index;
+//! use wire::{CallId, Command, FrameBuffer, Op, Request, SessionId, limits::FRAME_BODY_LEN_MAX};
+//!
+//! // A client writes a request...
+//! let call = CallId { session: SessionId(7), birth_index: Index(5), seq: 1, first_unanswered: 1 };
+//! let op = Op::Put { key: b"color", value: b"green" };
+//! op.validate().expect("within the limits");
+//! let (mut command, mut sent) = (Vec::new(), Vec::new());
+//! wire::encode_write(&call, &op, &mut command);
+//! wire::encode_request(42, &Request::Write { command: &command }, &mut sent);
+//!
+//! // ...a node reads it, however the stream was cut on the way; the bytes of `command` go into its log as they are.
+//! let mut buffer = FrameBuffer::new(FRAME_BODY_LEN_MAX);
+//! buffer.space()[..sent.len()].copy_from_slice(&sent);
+//! buffer.filled(sent.len());
+//! let frame = buffer.next()?.expect("a whole frame");
+//! let (request_id, request) = wire::decode_request(frame)?;
+//! assert_eq!((request_id, &request), (42, &Request::Write { command: &command }));
+//! assert_eq!(Command::decode(&command)?, Command::Write { call, op });
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 
 mod checksum; // CRC-32C: the one function
 pub mod client; // between a client and a node

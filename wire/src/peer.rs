@@ -1,23 +1,23 @@
 //! Between nodes: a raft message, and for an append the bytes of its entries. `Ping` and `Pong` keep a link known to be alive.
 //!
-//! The body of a frame of kind 7 begins with a type of 1 byte; every type but pre-vote and its answer counts as news of its term:
+//! The body of a frame of kind 7 begins with a type of 1 byte. Fields are of the type that their name ends in:
 //!
-//! | type | message              | fields behind the type, in this order                                                             |
-//! |-----:|----------------------|---------------------------------------------------------------------------------------------------|
-//! |    1 | pre-vote             | term 8, last log index 8, last log term 8                                                         |
-//! |    2 | pre-vote reply       | term 8, vote granted bool                                                                         |
-//! |    3 | request vote         | term 8, last log index 8, last log term 8, transfer bool                                          |
-//! |    4 | request vote reply   | term 8, vote granted bool                                                                         |
-//! |    5 | append               | term 8, prev log index 8, prev log term 8, leader commit 8, then the encoded entries to the end   |
-//! |    6 | append reply         | term 8, outcome 1: 1 accepted, then match index 8; 2 rejected, then prev log index 8, hint index 8, hint term 8 |
-//! |    7 | heartbeat            | term 8, leader commit 8, optional read token                                                      |
-//! |    8 | heartbeat reply      | term 8, optional read token                                                                       |
-//! |    9 | read index           | term 8, read token                                                                                |
-//! |   10 | read index reply     | term 8, read token, index 8                                                                       |
+//! | type | message            | fields behind the type, in this order                                                       |
+//! |-----:|--------------------|---------------------------------------------------------------------------------------------|
+//! |    1 | pre-vote           | term, last log index, last log term                                                         |
+//! |    2 | pre-vote reply     | term, vote granted bool                                                                     |
+//! |    3 | request vote       | term, last log index, last log term, transfer bool                                          |
+//! |    4 | request vote reply | term, vote granted bool                                                                     |
+//! |    5 | append             | term, prev log index, prev log term, leader commit index, then encoded entries to the end   |
+//! |    6 | append reply       | term, outcome 1; 1 accepted: match index; 2 rejected: prev log index, hint index, hint term |
+//! |    7 | heartbeat          | term, leader commit index, optional read token                                              |
+//! |    8 | heartbeat reply    | term, optional read token                                                                   |
+//! |    9 | read index         | term, read token                                                                            |
+//! |   10 | read index reply   | term, read token, index                                                                     |
 //!
-//! A read token is incarnation 8, round 8. An encoded entry is its header of 24 (`raft::EntryHeader`) and its payload; the first of an
-//! append stands at prev log index + 1, the others follow by counting. Terms in a log never fall, and never pass its leader's: an
-//! append whose entries say otherwise is an error, as is one whose last entry does not end where the frame does.
+//! A read token is an incarnation, 8, and a round, 8. An encoded entry is its header of 24 (`raft::EntryHeader`) and its payload; the
+//! first of an append stands at prev log index + 1, the others follow by counting. Terms in a log never fall, and never pass its leader's:
+//! an append whose entries say otherwise is an error, as is one whose last entry does not end where the frame does.
 
 use raft::{
     AppendOutcome, ENTRY_HEADER_LEN, EntryHeader, EntryHeaderError, EntryMeta, Index, Message, ReadToken, TERM_AND_INDEX_LIMIT, Term,

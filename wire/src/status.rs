@@ -3,36 +3,47 @@
 //!
 //! The fields, in this order:
 //!
-//! | field                  | type       | meaning                                                                                                                        |
-//! |------------------------|------------|--------------------------------------------------------------------------------------------------------------------------------|
-//! | cluster id             | 16         | Which cluster                                                                                                                  |
-//! | id                     | 8          | Who                                                                                                                            |
-//! | name                   | text       | Its name                                                                                                                       |
-//! | client addr            | text       | Where clients reach it                                                                                                         |
-//! | peer addr              | text       | Where peers reach it                                                                                                           |
-//! | role                   | 1          | What it does: 1 follower, 2 pre-candidate, 3 candidate, 4 leader, 5 learner                                                    |
-//! | voter                  | bool       | Whether it votes                                                                                                               |
-//! | leader                 | optional 8 | Whom it follows                                                                                                                |
-//! | term                   | 8          | Its term                                                                                                                       |
-//! | first log index        | 8          | First entry it still has                                                                                                       |
-//! | last log index         | 8          | Last entry it has                                                                                                              |
-//! | commit index           | 8          | Committed                                                                                                                      |
-//! | applied index          | 8          | Applied                                                                                                                        |
-//! | snapshot index         | 8          | Last entry in its snapshot; 0: none                                                                                            |
-//! | log bytes              | 8          | Encoded hard state and entries above the snapshot, bytes                                                                       |
-//! | snapshot bytes         | 8          | The snapshot, bytes                                                                                                            |
-//! | keys                   | 8          | Keys                                                                                                                           |
-//! | data bytes             | 8          | Keys and values, bytes                                                                                                         |
-//! | sessions               | 8          | Sessions                                                                                                                       |
-//! | state digest           | 8          | Digest of the state at `digest_index`                                                                                          |
-//! | digest index           | 8          | The applied index that `state_digest` belongs to                                                                               |
-//! | peer messages received | 8          | Messages received from peers since the start                                                                                   |
-//! | peer bytes             | 8          | Bytes sent to and received from peers since the start                                                                          |
-//! | fsync us p99           | 8          | 99th percentile of the log's sync, microseconds, since the start                                                               |
-//! | uptime ms              | 8          | Since the start, milliseconds                                                                                                  |
-//! | version                | text       | Its version                                                                                                                    |
-//! | formed                 | bool       | Whether every first member was heard and recorded; until then nothing is served                                                |
-//! | members                | list       | id 8, name text, voter bool, client addr text (empty: never announced), peer addr text, announced bool (its disk is on record) |
+//! | field                  | type          | meaning                                                                         |
+//! |------------------------|---------------|---------------------------------------------------------------------------------|
+//! | cluster id             | 16            |                                                                                 |
+//! | id                     | node          | who it is                                                                       |
+//! | name                   | name          |                                                                                 |
+//! | client address         | address       | where clients reach it                                                          |
+//! | peer address           | address       | where peers reach it                                                            |
+//! | role                   | 1             | 1 follower, 2 pre-candidate, 3 candidate, 4 leader, 5 learner                   |
+//! | voter                  | bool          | whether it votes                                                                |
+//! | leader                 | optional node | whom it follows, or itself                                                      |
+//! | term                   | term          |                                                                                 |
+//! | first log index        | index         | first entry it still has                                                        |
+//! | last log index         | index         | last entry it has                                                               |
+//! | commit index           | index         |                                                                                 |
+//! | applied index          | index         |                                                                                 |
+//! | snapshot index         | index         | last entry in its snapshot; 0: none                                             |
+//! | log bytes              | 8             | encoded hard state and entries above the snapshot                               |
+//! | snapshot bytes         | 8             |                                                                                 |
+//! | keys                   | 8             | how many                                                                        |
+//! | data bytes             | 8             | keys and values                                                                 |
+//! | sessions               | 8             | how many                                                                        |
+//! | state digest           | 8             | of the state at the digest index                                                |
+//! | digest index           | index         |                                                                                 |
+//! | peer messages received | 8             | since the start                                                                 |
+//! | peer bytes             | 8             | sent and received, since the start                                              |
+//! | fsync us p99           | 8             | of the log's syncs since the start, microseconds                                |
+//! | uptime ms              | 8             |                                                                                 |
+//! | version                | version       |                                                                                 |
+//! | formed                 | bool          | whether every first member was heard and recorded; until then nothing is served |
+//! | members                | list          | what it knows of each                                                           |
+//!
+//! A member:
+//!
+//! | field          | type    | meaning                                        |
+//! |----------------|---------|------------------------------------------------|
+//! | id             | node    | who                                            |
+//! | name           | name    |                                                |
+//! | voter          | bool    | whether it votes                               |
+//! | client address | address | where clients reach it; empty: never announced |
+//! | peer address   | address | where peers reach it                           |
+//! | announced      | bool    | whether its disk is on record                  |
 
 use raft::{Index, NodeId, Term};
 

@@ -109,7 +109,10 @@ fn netns_works() -> bool {
     added
 }
 
-/// Seccomp and a strict container let strace start and fail only once it attaches: try it on something.
+/// Seccomp, a strict container or Yama let strace start and fail only once it attaches to a stranger: try that.
 fn strace_works() -> bool {
-    shell::output("strace", &["-f", "-o", "/dev/null", "true"]).is_some()
+    let Ok(mut stranger) = Command::new("sleep").arg("0.2").spawn() else { return false };
+    let attached = shell::output("strace", &["-f", "-o", "/dev/null", "-p", &stranger.id().to_string()]).is_some();
+    let _ = stranger.wait();
+    attached
 }

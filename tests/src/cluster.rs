@@ -1,0 +1,310 @@
+//! Nodes and what is done to them.
+
+use std::ffi::OsStr;
+use std::fs::OpenOptions;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+
+use nix::sys::signal::Signal;
+use tempfile::TempDir;
+
+use crate::cli::{Ran, kvcli_command};
+use crate::status::Status;
+use crate::wait::{PATIENCE, wait_for};
+use crate::{place, process, programs};
+
+/// One node: its place, and its process while it runs.
+#[derive(Debug)]
+pub struct Node {
+    /// `n1` and so on.
+    pub name: String,
+    /// Where clients reach it.
+    pub client_addr: String,
+    /// Where peers reach it.
+    pub peer_addr: String,
+    /// Its data.
+    pub data_dir: PathBuf,
+    /// All it ever said on stderr.
+    pub log: PathBuf,
+    child: Option<Child>,
+    paused: bool,
+}
+
+/// Nodes that are members of one cluster. Dropping it kills them; their files stay if the test is failing.
+#[derive(Debug)]
+pub struct Cluster {
+    dir: Option<TempDir>,
+    /// In order of name; `n1` is number 0.
+    pub nodes: Vec<Node>,
+    /// `--cluster`, as every node got it.
+    pub members: String,
+    /// More arguments for every `kvnode run`.
+    pub run_args: Vec<String>,
+}
+
+impl Cluster {
+    /// A cluster of this size, formed, with every member up.
+    pub fn start(size: usize) -> Cluster {
+        let mut cluster = Cluster::prepare(size);
+        cluster.start_all();
+        cluster.wait_healthy();
+        cluster
+    }
+
+    /// Initialised directories, and nothing running yet.
+    pub fn prepare(size: usize) -> Cluster {
+        let dir = place::directory();
+        let nodes: Vec<Node> = (1..=size)
+            .map(|number| {
+                let (name, address) = (format!("n{number}"), place::loopback());
+                Node {
+                    client_addr: format!("{address}:{}", place::CLIENT_PORT),
+                    peer_addr: format!("{address}:{}", place::PEER_PORT),
+                    data_dir: dir.path().join(&name),
+                    log: dir.path().join(format!("{name}.log")),
+                    child: None,
+                    paused: false,
+                    name,
+                }
+            })
+            .collect();
+        let members = nodes.iter().map(|node| format!("{}={}", node.name, node.peer_addr)).collect::<Vec<_>>().join(",");
+        // Small segments: the default would write 128 MiB per node before the first entry.
+        let run_args = ["--max-log-bytes", "4MiB"].map(String::from).into();
+        let cluster = Cluster { dir: Some(dir), nodes, members, run_args };
+        for number in 0..size {
+            cluster.init(number).expect_code(0);
+        }
+        cluster
+    }
+
+    /// `kvnode init` for one node, with the arguments that every node gets.
+    pub fn init(&self, number: usize) -> Ran {
+        let node = &self.nodes[number];
+        let args: [&OsStr; 7] = [
+            "init".as_ref(),
+            "--data-dir".as_ref(),
+            node.data_dir.as_ref(),
+            "--name".as_ref(),
+            node.name.as_ref(),
+            "--cluster".as_ref(),
+            self.members.as_ref(),
+        ];
+        Ran::kvnode(args)
+    }
+
+    /// The arguments of `kvnode run` for one node.
+    pub fn run_command(&self, number: usize) -> Command {
+        let node = &self.nodes[number];
+        let mut command = programs::command(programs::kvnode());
+        command.args(["run", "--listen-client", &node.client_addr, "--data-dir"]).arg(&node.data_dir).args(&self.run_args);
+        command
+    }
+
+    /// Where the cluster's files are.
+    pub fn path(&self) -> &Path {
+        self.dir.as_ref().expect("a directory until drop").path()
+    }
+
+    /// Starts a node. It goes on with its log file.
+    pub fn start_node(&mut self, number: usize) {
+        assert!(self.nodes[number].child.is_none(), "{} runs already", self.nodes[number].name);
+        let mut command = self.run_command(number);
+        let log = OpenOptions::new().create(true).append(true).open(&self.nodes[number].log).expect("a log file");
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
+        self.nodes[number].child = Some(process::spawn(command).expect("kvnode starts"));
+    }
+
+    /// Starts every node that does not run.
+    pub fn start_all(&mut self) {
+        for number in 0..self.nodes.len() {
+            if self.nodes[number].child.is_none() {
+                self.start_node(number);
+            }
+        }
+    }
+
+    /// SIGKILL: what it had not synced is the page cache's business, and what it had not said is never said.
+    pub fn kill(&mut self, number: usize) {
+        let mut child = self.nodes[number].child.take().expect("it runs");
+        self.nodes[number].paused = false;
+        child.kill().expect("SIGKILL is delivered");
+        child.wait().expect("it is waited for");
+    }
+
+    /// SIGKILL for every node that runs, all before the first is waited for.
+    pub fn kill_all(&mut self) {
+        let mut children: Vec<Child> = self.nodes.iter_mut().filter_map(|node| node.child.take()).collect();
+        children.iter_mut().for_each(|child| child.kill().expect("SIGKILL is delivered"));
+        for child in &mut children {
+            child.wait().expect("it is waited for");
+        }
+        self.nodes.iter_mut().for_each(|node| node.paused = false);
+    }
+
+    /// SIGTERM, and how it ended.
+    pub fn terminate(&mut self, number: usize) -> ExitStatus {
+        self.signal(number, Signal::SIGTERM);
+        self.wait_end(number)
+    }
+
+    /// SIGSTOP: it keeps its sockets, its memory and its opinions.
+    pub fn pause(&mut self, number: usize) {
+        self.signal(number, Signal::SIGSTOP);
+        self.nodes[number].paused = true;
+    }
+
+    /// SIGCONT.
+    pub fn resume(&mut self, number: usize) {
+        self.signal(number, Signal::SIGCONT);
+        self.nodes[number].paused = false;
+    }
+
+    /// Any signal.
+    pub fn signal(&self, number: usize, signal: Signal) {
+        process::signal(self.nodes[number].child.as_ref().expect("it runs"), signal);
+    }
+
+    /// The process of a running node.
+    pub fn pid(&self, number: usize) -> u32 {
+        self.nodes[number].child.as_ref().expect("it runs").id()
+    }
+
+    /// Waits until a node ends by itself.
+    pub fn wait_end(&mut self, number: usize) -> ExitStatus {
+        let name = self.nodes[number].name.clone();
+        let child = self.nodes[number].child.as_mut().expect("it runs");
+        let status = wait_for(&format!("{name} ends"), PATIENCE, || child.try_wait().expect("a child").ok_or("it runs"));
+        self.nodes[number].child = None;
+        status
+    }
+
+    /// All it ever said.
+    pub fn log(&self, number: usize) -> String {
+        std::fs::read_to_string(&self.nodes[number].log).unwrap_or_default()
+    }
+
+    /// `--endpoints` with every node.
+    pub fn endpoints(&self) -> String {
+        self.endpoints_of(0..self.nodes.len())
+    }
+
+    /// `--endpoints` with these nodes, in this order.
+    pub fn endpoints_of(&self, numbers: impl IntoIterator<Item = usize>) -> String {
+        numbers.into_iter().map(|number| self.nodes[number].client_addr.clone()).collect::<Vec<_>>().join(",")
+    }
+
+    /// Runs `kvcli` against all nodes.
+    pub fn kvcli<A: AsRef<OsStr>>(&self, args: impl IntoIterator<Item = A>) -> Ran {
+        Ran::run(self.kvcli_command(&self.endpoints(), args), b"")
+    }
+
+    /// Runs `kvcli` against these nodes only, as far as it knows.
+    pub fn kvcli_at<A: AsRef<OsStr>>(&self, numbers: impl IntoIterator<Item = usize>, args: impl IntoIterator<Item = A>) -> Ran {
+        Ran::run(self.kvcli_command(&self.endpoints_of(numbers), args), b"")
+    }
+
+    /// Runs `kvcli` with these bytes on stdin.
+    pub fn kvcli_reading<A: AsRef<OsStr>>(&self, stdin: &[u8], args: impl IntoIterator<Item = A>) -> Ran {
+        Ran::run(self.kvcli_command(&self.endpoints(), args), stdin)
+    }
+
+    /// `kvcli`, to be run.
+    pub fn kvcli_command<A: AsRef<OsStr>>(&self, endpoints: &str, args: impl IntoIterator<Item = A>) -> Command {
+        let mut command = kvcli_command(["--endpoints", endpoints]);
+        command.args(args);
+        command
+    }
+
+    /// Asks every node how it is; an error if there is no answer at all.
+    pub fn try_status(&self) -> Result<Status, String> {
+        let ran = self.kvcli(["--timeout", "2s", "-o", "json", "status"]);
+        serde_json::from_slice(&ran.stdout).map(Status).map_err(|error| format!("{error}\n{ran}"))
+    }
+
+    /// Asks every node how it is.
+    pub fn status(&self) -> Status {
+        wait_for("status answers", PATIENCE, || self.try_status())
+    }
+
+    /// Waits until every member is up and follows one leader, and answers reads.
+    pub fn wait_healthy(&self) -> Status {
+        let what = "the cluster is healthy";
+        wait_for(what, PATIENCE, || {
+            let status = self.try_status()?;
+            if status.verdict() == "healthy" { Ok(status) } else { Err(format!("{:#}", status.0)) }
+        })
+    }
+
+    /// Waits for a leader that a majority follows; its number.
+    pub fn leader(&self) -> usize {
+        wait_for("a majority follows one leader", PATIENCE, || {
+            let status = self.try_status()?;
+            let newest = status.leaders().into_iter().max_by_key(|(_, term)| *term);
+            let found = newest.and_then(|(name, term)| {
+                let id = status.number(&name, "id")?;
+                let follows =
+                    |node: &&Node| status.number(&node.name, "leader") == Some(id) && status.number(&node.name, "term") == Some(term);
+                let followers = self.nodes.iter().filter(follows).count();
+                (followers * 2 > self.nodes.len()).then(|| self.number(&name))
+            });
+            found.ok_or_else(|| format!("{:#}", status.0))
+        })
+    }
+
+    /// A node that runs and does not lead.
+    pub fn follower(&self) -> usize {
+        let leader = self.leader();
+        (0..self.nodes.len()).find(|number| *number != leader && self.nodes[*number].child.is_some()).expect("a follower")
+    }
+
+    fn number(&self, name: &str) -> usize {
+        self.nodes.iter().position(|node| node.name == name).expect("a node of this cluster")
+    }
+
+    /// Waits until every running node has applied the same state: same index, same digest.
+    pub fn wait_equal(&self) {
+        wait_for("all nodes hold the same state", PATIENCE, || {
+            let status = self.try_status()?;
+            let mut states: Vec<_> = self
+                .running()
+                .map(|node| {
+                    let node = status.node(&node.name);
+                    (node["applied_index"].clone(), node["digest_index"].clone(), node["state_digest"].clone())
+                })
+                .collect();
+            states.dedup();
+            if states.len() == 1 && states[0].0.is_u64() { Ok(()) } else { Err(format!("{states:?}")) }
+        });
+    }
+
+    fn running(&self) -> impl Iterator<Item = &Node> {
+        self.nodes.iter().filter(|node| node.child.is_some() && !node.paused)
+    }
+}
+
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        let mut ended = Vec::new();
+        for node in &mut self.nodes {
+            let Some(child) = &mut node.child else { continue };
+            if let Ok(Some(status)) = child.try_wait() {
+                ended.push(format!("{} ended by itself: {status}", node.name));
+            }
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+        if std::thread::panicking() || !ended.is_empty() {
+            let dir = self.dir.take().expect("a directory until drop").keep();
+            eprintln!("the cluster's files are kept in {}", dir.display());
+            for node in &self.nodes {
+                let log = std::fs::read_to_string(&node.log).unwrap_or_default();
+                let lines: Vec<&str> = log.lines().collect();
+                eprintln!("the last lines of {}:\n{}", node.name, lines[lines.len().saturating_sub(15)..].join("\n"));
+            }
+        }
+        if !std::thread::panicking() {
+            assert!(ended.is_empty(), "{}", ended.join(", "));
+        }
+    }
+}

@@ -1,0 +1,111 @@
+//! A bare connection to a node: for bytes that no program of ours would send, and for a request put into one node's socket by hand.
+
+use std::io::{ErrorKind, Read, Write};
+use std::net::TcpStream;
+use std::time::{Duration, Instant};
+
+use wire::limits::FRAME_BODY_LEN_MAX;
+use wire::{FRAME_HEADER_LEN, Frame, FrameBuffer, Hello, Kind, Reply, Request, Welcome};
+
+use crate::wait::PATIENCE;
+
+/// One connection.
+pub struct Raw {
+    stream: TcpStream,
+    buffer: FrameBuffer,
+}
+
+/// How a connection ended, after all that came before the end.
+#[derive(Debug)]
+pub struct Closed {
+    /// The frames that came first.
+    pub frames: Vec<(Kind, Vec<u8>)>,
+    /// From the call to the end.
+    pub after: Duration,
+}
+
+impl Raw {
+    /// Connects.
+    pub fn connect(address: &str) -> Raw {
+        let stream = TcpStream::connect(address).unwrap_or_else(|error| panic!("cannot connect to {address}: {error}"));
+        stream.set_read_timeout(Some(Duration::from_millis(100))).expect("a timeout");
+        stream.set_write_timeout(Some(PATIENCE)).expect("a timeout");
+        Raw { stream, buffer: FrameBuffer::new(FRAME_BODY_LEN_MAX) }
+    }
+
+    /// Connects and greets as a client does.
+    pub fn client(address: &str) -> (Raw, Welcome) {
+        let mut raw = Raw::connect(address);
+        let mut bytes = Vec::new();
+        wire::encode_hello(&Hello::Client { cluster_id: None }, &mut bytes);
+        raw.send(&bytes);
+        let (kind, body) = raw.frame();
+        let welcome = wire::decode_welcome(Frame { kind, body: &body }).expect("an answer to our hello");
+        (raw, welcome.expect("a welcome"))
+    }
+
+    /// Sends bytes as they are; a connection that the node has closed already swallows them.
+    pub fn send(&mut self, bytes: &[u8]) {
+        match self.stream.write_all(bytes) {
+            Err(error) if ![ErrorKind::BrokenPipe, ErrorKind::ConnectionReset].contains(&error.kind()) => panic!("cannot send: {error}"),
+            _ => {}
+        }
+    }
+
+    /// Sends a request and does not wait.
+    pub fn request(&mut self, id: u64, request: &Request<'_>) {
+        let mut bytes = Vec::new();
+        wire::encode_request(id, request, &mut bytes);
+        self.send(&bytes);
+    }
+
+    /// Waits for the next reply.
+    pub fn reply(&mut self) -> (u64, Reply) {
+        let (kind, body) = self.frame();
+        wire::decode_reply(Frame { kind, body: &body }).expect("a reply")
+    }
+
+    /// Waits for the next frame; panics if the connection ends instead.
+    pub fn frame(&mut self) -> (Kind, Vec<u8>) {
+        self.frame_or_end(PATIENCE).expect("a frame, not the end of the connection")
+    }
+
+    /// Waits for the next frame, or `None` at the connection's end.
+    pub fn frame_or_end(&mut self, limit: Duration) -> Option<(Kind, Vec<u8>)> {
+        let start = Instant::now();
+        loop {
+            if let Some(frame) = self.buffer.next().expect("well-formed frames") {
+                return Some((frame.kind, frame.body.to_vec()));
+            }
+            match self.stream.read(self.buffer.space()) {
+                Ok(0) => return None,
+                Ok(count) => self.buffer.filled(count),
+                Err(error) if error.kind() == ErrorKind::ConnectionReset => return None,
+                Err(error) if [ErrorKind::WouldBlock, ErrorKind::TimedOut].contains(&error.kind()) => {
+                    assert!(start.elapsed() < limit, "the connection said nothing for {limit:?} and was not closed");
+                }
+                Err(error) => panic!("cannot read: {error}"),
+            }
+        }
+    }
+
+    /// Waits until the node closes the connection.
+    pub fn wait_closed(mut self) -> Closed {
+        let (start, mut frames) = (Instant::now(), Vec::new());
+        while let Some(frame) = self.frame_or_end(PATIENCE) {
+            frames.push(frame);
+        }
+        Closed { frames, after: start.elapsed() }
+    }
+}
+
+/// A frame with any body, its checksum right.
+pub fn frame(kind: Kind, body: &[u8]) -> Vec<u8> {
+    let mut checked = vec![kind as u8];
+    checked.extend_from_slice(body);
+    let mut bytes = u32::try_from(body.len()).expect("a short body").to_le_bytes().to_vec();
+    bytes.extend_from_slice(&wire::checksum(&checked).to_le_bytes());
+    bytes.extend_from_slice(&checked);
+    debug_assert_eq!(bytes.len(), FRAME_HEADER_LEN + body.len());
+    bytes
+}

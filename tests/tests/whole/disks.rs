@@ -1,0 +1,109 @@
+//! Nothing is acknowledged before the disks of a majority have it: seen from outside, in the system calls.
+
+use std::time::Duration;
+
+use tests::load::{Load, Told};
+use tests::strace::Strace;
+use tests::wait::let_pass;
+use tests::{Cluster, host};
+
+/// The calls that matter, in order, with enough of their bytes to recognise a value.
+const CALLS: &str = "trace=fdatasync,fsync,read,readv,recvfrom,recvmsg,write,writev,sendto,sendmsg";
+
+/// The file descriptor that a line of strace is about.
+fn descriptor(line: &str) -> Option<&str> {
+    let (_, rest) = line.split_once('(')?;
+    rest.split([',', ')']).next()
+}
+
+#[test]
+fn the_leader_syncs_between_receiving_a_write_and_acknowledging_it() {
+    if host::lacks("ptrace", "the_leader_syncs_between_receiving_a_write_and_acknowledging_it") {
+        return;
+    }
+    let cluster = Cluster::start(3);
+    let leader = cluster.leader();
+    cluster.kvcli(["put", "warm", "up"]).expect_code(0);
+    let strace = Strace::attach(cluster.pid(leader), &cluster.path().join("strace"), &["-e", CALLS, "-s", "4096"]);
+    cluster.kvcli_at([leader], ["put", "haystack", "needle-4711"]).expect_code(0);
+    let lines = strace.detach();
+    let is = |line: &str, calls: &[&str]| calls.iter().any(|call| line.contains(&format!(" {call}(")));
+    let receives = |line: &&String| line.contains("needle-4711") && is(line, &["read", "readv", "recvfrom", "recvmsg"]);
+    let received = lines.iter().position(|line| receives(&line)).expect("the leader receives the value");
+    let client = descriptor(&lines[received]).expect("a descriptor");
+    let answers = |line: &&String| is(line, &["write", "writev", "sendto", "sendmsg"]) && descriptor(line) == Some(client);
+    let answered = received + lines[received..].iter().position(|line| answers(&line)).expect("the leader answers");
+    let synced = |line: &&String| is(line, &["fdatasync", "fsync"]) && line.ends_with("= 0");
+    assert!(lines[received..answered].iter().any(|line| synced(&line)), "no sync in\n{}", lines[received..=answered].join("\n"));
+}
+
+#[test]
+fn one_sync_of_the_leader_serves_many_writes_under_load() {
+    if host::lacks("ptrace", "one_sync_of_the_leader_serves_many_writes_under_load") {
+        return;
+    }
+    let cluster = Cluster::start(3);
+    let leader = cluster.leader();
+    let load = Load::start(&cluster.endpoints(), 32);
+    load.wait_progress(200);
+    let strace = Strace::attach(cluster.pid(leader), &cluster.path().join("strace"), &["-e", "trace=fdatasync"]);
+    let before = load.done();
+    load.wait_progress(600);
+    let writes = load.done() - before;
+    let syncs = strace.detach().iter().filter(|line| line.contains("fdatasync(")).count();
+    assert!(load.stop().count(Told::Done) > writes);
+    host::report(format!("{writes} acknowledged writes of 32 clients took {syncs} syncs of the leader"));
+    assert!(syncs > 0, "nothing was synced");
+    assert!(writes > 3 * syncs, "{writes} writes took {syncs} syncs");
+}
+
+#[test]
+fn with_both_followers_disks_asleep_a_put_is_not_acknowledged() {
+    if host::lacks("ptrace", "with_both_followers_disks_asleep_a_put_is_not_acknowledged") {
+        return;
+    }
+    let cluster = Cluster::start(3);
+    cluster.kvcli(["put", "city", "Turin"]).expect_code(0);
+    let leader = cluster.leader();
+    let delays: Vec<Strace> = (0..3)
+        .filter(|number| *number != leader)
+        .map(|number| {
+            let output = cluster.path().join(format!("strace-{number}"));
+            let delay = ["-e", "trace=fdatasync", "-e", "inject=fdatasync:delay_enter=3000000"];
+            Strace::attach(cluster.pid(number), &output, &delay)
+        })
+        .collect();
+    cluster.kvcli(["--timeout", "2s", "put", "city", "Asti"]).expect_one_of(&[4, 3]);
+    drop(delays);
+    // Awake again, the same cluster answers, with the old value or the new.
+    cluster.kvcli(["--timeout", "30s", "put", "after", "all"]).expect_code(0);
+    let value = cluster.kvcli(["--timeout", "30s", "get", "city"]).expect_code(0).stdout;
+    assert!(value == b"Turin" || value == b"Asti", "{}", String::from_utf8_lossy(&value));
+    cluster.wait_healthy();
+}
+
+#[test]
+fn a_failed_sync_stops_the_node_with_74_and_the_others_go_on() {
+    if host::lacks("ptrace", "a_failed_sync_stops_the_node_with_74_and_the_others_go_on") {
+        return;
+    }
+    let mut cluster = Cluster::start(3);
+    let leader = cluster.leader();
+    let load = Load::start(&cluster.endpoints(), 2);
+    load.wait_progress(20);
+    let output = cluster.path().join("strace");
+    let strace = Strace::attach(cluster.pid(leader), &output, &["-e", "trace=fdatasync", "-e", "inject=fdatasync:error=EIO"]);
+    let status = cluster.wait_end(leader);
+    drop(strace);
+    assert_eq!(status.code(), Some(74), "{status}\n{}", cluster.log(leader));
+    load.wait_progress(50);
+    let_pass(Duration::from_millis(100));
+    cluster.start_node(leader);
+    load.wait_progress(50);
+    let account = load.stop();
+    cluster.wait_healthy();
+    let mut reader = tests::client::Client::new(&cluster.endpoints(), tests::wait::PATIENCE);
+    for client in account.told.keys() {
+        account.check(*client, &reader.get(&Load::key(*client)).expect("a read").expect("the key is there"));
+    }
+}

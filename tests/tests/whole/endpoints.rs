@@ -1,0 +1,68 @@
+//! A client reaches the cluster through whichever node answers, and says of every one that did not why.
+
+use tests::cli::Ran;
+use tests::{Cluster, place};
+
+/// Puts and gets with this endpoint first, and one good one behind it.
+fn served_behind(cluster: &Cluster, first: &str, good: usize) {
+    let endpoints = format!("{first},{}", cluster.nodes[good].client_addr);
+    for _ in 0..2 {
+        Ran::kvcli(["--endpoints", &endpoints, "--timeout", "10s", "put", "k", "v"]).expect_code(0);
+        assert_eq!(Ran::kvcli(["--endpoints", &endpoints, "--timeout", "10s", "get", "k"]).expect_code(0).stdout, b"v");
+    }
+}
+
+#[test]
+fn the_first_endpoint_may_be_a_stopped_process() {
+    let mut cluster = Cluster::start(3);
+    let (leader, follower) = (cluster.leader(), cluster.follower());
+    cluster.pause(follower);
+    served_behind(&cluster, &cluster.nodes[follower].client_addr.clone(), leader);
+    cluster.resume(follower);
+    cluster.wait_healthy();
+}
+
+#[test]
+fn the_first_endpoint_may_refuse_black_hole_or_not_resolve() {
+    let cluster = Cluster::start(3);
+    let refusing = format!("{}:{}", place::loopback(), place::CLIENT_PORT);
+    // The second is reserved for documentation: nobody is there, and a router may even say nothing.
+    for first in [refusing.as_str(), "192.0.2.1:7117", "no-such-host.invalid:7117"] {
+        served_behind(&cluster, first, 0);
+    }
+}
+
+#[test]
+fn any_node_may_be_the_only_endpoint() {
+    let cluster = Cluster::start(3);
+    for number in 0..3 {
+        let value = number.to_string();
+        cluster.kvcli_at([number], ["put", "k", &value]).expect_code(0);
+        for reader in 0..3 {
+            assert_eq!(cluster.kvcli_at([reader], ["get", "k"]).expect_code(0).stdout, value.as_bytes());
+        }
+    }
+}
+
+#[test]
+fn unreachable_endpoints_are_each_named_with_the_reason() {
+    let endpoints: Vec<String> = (0..2).map(|_| format!("{}:{}", place::loopback(), place::CLIENT_PORT)).collect();
+    let all = format!("{},{},no-such-host.invalid:7117", endpoints[0], endpoints[1]);
+    for command in [&["put", "k", "v"][..], &["get", "k"], &["status"]] {
+        let options = ["--endpoints", &all, "--timeout", "1s"];
+        let ran = Ran::kvcli(options.iter().chain(command)).expect_code(3);
+        let ran = ran.expect_says(&[&endpoints[0], &endpoints[1], "no-such-host.invalid", "refused"]);
+        assert!(ran.stdout.is_empty() || command == ["status"], "{ran}");
+    }
+}
+
+#[test]
+fn wait_waits_for_the_cluster_and_says_when_it_does_not_come() {
+    let mut cluster = Cluster::prepare(3);
+    cluster.kvcli(["--timeout", "1s", "wait"]).expect_code(3);
+    let waiting = tests::process::spawn(cluster.kvcli_command(&cluster.endpoints(), ["wait", "--timeout", "30s"]));
+    let mut waiting = waiting.expect("kvcli starts");
+    cluster.start_all();
+    assert_eq!(waiting.wait().expect("it ends").code(), Some(0));
+    cluster.kvcli(["--timeout", "10s", "put", "k", "v"]).expect_code(0);
+}

@@ -1,0 +1,145 @@
+//! The labs' key/value cases on real processes (rows K-A of `tests/lab-cases.tsv`).
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use tests::client::Client;
+use tests::load::{Account, Told, token};
+use tests::{Cluster, host, wait};
+
+/// The labs' common driver, for fixed keys and a reliable network.
+struct Generic {
+    clients: usize,
+    servers: usize,
+    restarts: bool,
+}
+
+/// The labs load for 5 s; with restarts and five nodes on two cores, 2 s show the same.
+const LOAD: Duration = Duration::from_secs(2);
+
+impl Generic {
+    fn run(&self) {
+        let seed = host::seed();
+        let mut cluster = Cluster::start(self.servers);
+        for round in 0..3 {
+            let stop = AtomicBool::new(false);
+            let account = std::thread::scope(|scope| {
+                let clients: Vec<_> = (0..self.clients)
+                    .map(|client| {
+                        let mut random = fastrand::Rng::with_seed(seed ^ (round << 32) ^ client as u64);
+                        let mut order: Vec<usize> = (0..self.servers).collect();
+                        random.shuffle(&mut order); // every clerk has its own idea of who is first
+                        let (endpoints, stop) = (cluster.endpoints_of(order), &stop);
+                        scope.spawn(move || put_then_append_and_get(client, &endpoints, random, stop))
+                    })
+                    .collect();
+                wait::let_pass(LOAD);
+                stop.store(true, Ordering::Relaxed);
+                if self.restarts {
+                    // The clients are still inside an operation; its retries must get it through.
+                    cluster.kill_all();
+                    wait::let_pass(Duration::from_millis(300));
+                    cluster.start_all();
+                }
+                let told = clients.into_iter().map(|client| client.join().expect("the client found what it had written"));
+                Account { told: told.enumerate().collect(), longest: Duration::ZERO }
+            });
+            let mut independent = Client::new(&cluster.endpoints(), wait::PATIENCE);
+            for client in 0..self.clients {
+                let value = independent.get(&client.to_string()).expect("a read").expect("the key is there");
+                account.check(client, &value);
+            }
+            assert!(account.count(Told::Done) > self.clients, "this round exercised nothing");
+            assert_eq!(
+                account.count(Told::Done),
+                account.told.values().map(Vec::len).sum::<usize>(),
+                "every operation finishes by retrying"
+            );
+        }
+        cluster.wait_equal();
+    }
+}
+
+/// One client with its own key: half appends, half reads that must return exactly what it has written.
+fn put_then_append_and_get(client: usize, endpoints: &str, mut random: fastrand::Rng, stop: &AtomicBool) -> Vec<Told> {
+    let (mut clerk, key) = (Client::new(endpoints, wait::PATIENCE), client.to_string());
+    let (mut told, mut expected) = (Vec::new(), String::new());
+    clerk.put(&key, "").expect("a put finishes");
+    while !stop.load(Ordering::Relaxed) {
+        if random.bool() {
+            let token = token(client, told.len());
+            clerk.append(&key, &token).expect("an append finishes");
+            told.push(Told::Done);
+            expected += &token;
+        } else {
+            let value = clerk.get(&key).expect("a read finishes");
+            assert_eq!(value.as_deref().map(String::from_utf8_lossy).as_deref(), Some(expected.as_str()), "client {client}");
+        }
+    }
+    told
+}
+
+#[test]
+fn k_a1_basic_one_client() {
+    Generic { clients: 1, servers: 5, restarts: false }.run();
+}
+
+#[test]
+fn k_a2_speed_a_thousand_appends_in_sequence() {
+    const APPENDS: usize = 1000;
+    let cluster = Cluster::start(3);
+    let mut client = Client::new(&cluster.endpoints(), wait::PATIENCE);
+    assert_eq!(client.get("speed").expect("a read"), None);
+    let start = Instant::now();
+    for count in 0..APPENDS {
+        client.append("speed", &token(0, count)).expect("an append");
+    }
+    let took = start.elapsed();
+    host::report(format!("K-A2: {APPENDS} acknowledged appends in sequence, {} us each", took.as_micros() / APPENDS as u128));
+    let value = client.get("speed").expect("a read").expect("the key is there");
+    let account = Account { told: [(0, vec![Told::Done; APPENDS])].into(), longest: Duration::ZERO };
+    account.check(0, &value);
+    // The lab's own limit: three operations per heartbeat of 100 ms.
+    assert!(took <= Duration::from_micros(33_300 * APPENDS as u64), "{APPENDS} appends took {took:?}");
+}
+
+#[test]
+fn k_a3_concurrent_five_clients() {
+    Generic { clients: 5, servers: 5, restarts: false }.run();
+}
+
+#[test]
+fn k_a5_five_clients_append_to_one_key() {
+    const CLIENTS: usize = 5;
+    const APPENDS: usize = 10;
+    let cluster = Cluster::start(3);
+    Client::new(&cluster.endpoints(), wait::PATIENCE).put("one", "").expect("a put");
+    std::thread::scope(|scope| {
+        for client in 0..CLIENTS {
+            let endpoints = cluster.endpoints();
+            scope.spawn(move || {
+                let mut clerk = Client::new(&endpoints, wait::PATIENCE);
+                for count in 0..APPENDS {
+                    clerk.append("one", &token(client, count)).expect("an append");
+                }
+            });
+        }
+    });
+    let value = Client::new(&cluster.endpoints(), wait::PATIENCE).get("one").expect("a read").expect("the key is there");
+    let told = (0..CLIENTS).map(|client| (client, vec![Told::Done; APPENDS])).collect();
+    let account = Account { told, longest: Duration::ZERO };
+    for client in 0..CLIENTS {
+        account.check(client, &value);
+    }
+    assert_eq!(value.iter().filter(|byte| **byte == b'y').count(), CLIENTS * APPENDS);
+}
+
+#[test]
+fn k_a9_persist_one_client() {
+    Generic { clients: 1, servers: 5, restarts: true }.run();
+}
+
+#[test]
+fn k_a10_persist_concurrent() {
+    Generic { clients: 5, servers: 5, restarts: true }.run();
+}

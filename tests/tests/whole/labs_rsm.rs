@@ -1,0 +1,99 @@
+//! The labs' replicated counter on real processes (rows M-R). The counter is a key's version, which counts its writes; an increment is
+//! an append of a token, so that the value tells *which* increments happened.
+
+use std::time::{Duration, Instant};
+
+use tests::client::{Client, Failed};
+use tests::load::{Account, Told, token};
+use tests::wait::{PATIENCE, let_pass};
+use tests::{Cluster, wait_until};
+
+const INCREMENTS: usize = 100;
+/// The labs' own limit for answers to clients of a cluster that went away.
+const ANSWERED_WITHIN: Duration = Duration::from_secs(11);
+
+/// What the burst of clients asks with: enough to be answered "unknown" in time by themselves.
+const BURST_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Increments one after the other; the i-th returns i.
+fn count_to_a_hundred(cluster: &Cluster) {
+    let mut client = Client::new(&cluster.endpoints(), PATIENCE);
+    for count in 0..INCREMENTS {
+        assert_eq!(client.append("counter", &token(0, count)).expect("an increment"), count as u64 + 1);
+    }
+    cluster.wait_equal();
+}
+
+fn restart_all(cluster: &mut Cluster) {
+    cluster.kill_all();
+    let_pass(Duration::from_secs(1));
+    cluster.start_all();
+}
+
+fn check_counter(cluster: &Cluster) {
+    let value = Client::new(&cluster.endpoints(), PATIENCE).get("counter").expect("a read").expect("the key is there");
+    Account { told: [(0, vec![Told::Done; INCREMENTS + 1])].into(), longest: Duration::ZERO }.check(0, &value);
+}
+
+/// A hundred clients write at once, and 20 ms later every server is gone.
+fn burst_and_shutdown(cluster: &mut Cluster) -> Account {
+    let (endpoints, start) = (cluster.endpoints(), Instant::now());
+    let told = std::thread::scope(|scope| {
+        let clients: Vec<_> = (1..=100)
+            .map(|client| {
+                let endpoints = &endpoints;
+                scope.spawn(move || match Client::new(endpoints, BURST_TIMEOUT).append("burst", &token(client, 0)) {
+                    Ok(_) => Told::Done,
+                    Err(Failed::NotDone(_)) => Told::NotDone,
+                    Err(Failed::Unknown(_)) => Told::Unknown,
+                })
+            })
+            .collect();
+        let_pass(Duration::from_millis(20));
+        cluster.kill_all();
+        clients.into_iter().enumerate().map(|(client, told)| (client + 1, vec![told.join().expect("an answer")])).collect()
+    });
+    assert!(start.elapsed() <= ANSWERED_WITHIN, "the last client was answered after {:?}", start.elapsed());
+    Account { told, longest: Duration::ZERO }
+}
+
+fn check_burst(cluster: &Cluster, account: &Account) {
+    let value = Client::new(&cluster.endpoints(), PATIENCE).get("burst").expect("a read").unwrap_or_default();
+    for client in account.told.keys() {
+        account.check(*client, &value);
+    }
+}
+
+#[test]
+fn m_r5_restart_replays_every_increment_once() {
+    let mut cluster = Cluster::start(3);
+    count_to_a_hundred(&cluster);
+    restart_all(&mut cluster);
+    let next = Client::new(&cluster.endpoints(), PATIENCE).append("counter", &token(0, INCREMENTS));
+    assert_eq!(next.expect("an increment"), INCREMENTS as u64 + 1);
+    cluster.wait_equal();
+    check_counter(&cluster);
+}
+
+#[test]
+fn m_r6_shutdown_answers_every_waiting_client() {
+    let mut cluster = Cluster::start(3);
+    let account = burst_and_shutdown(&mut cluster);
+    cluster.start_all();
+    check_burst(&cluster, &account);
+}
+
+#[test]
+fn m_r7_restart_after_a_burst_gives_old_waiters_nothing_new() {
+    let mut cluster = Cluster::start(3);
+    count_to_a_hundred(&cluster);
+    restart_all(&mut cluster);
+    wait_until("writes are taken again", PATIENCE, || Client::new(&cluster.endpoints(), PATIENCE).put("warm", "").is_ok());
+    let account = burst_and_shutdown(&mut cluster);
+    cluster.start_all();
+    let next = Client::new(&cluster.endpoints(), PATIENCE).append("counter", &token(0, INCREMENTS));
+    assert_eq!(next.expect("an increment"), INCREMENTS as u64 + 1);
+    cluster.wait_equal();
+    check_counter(&cluster);
+    check_burst(&cluster, &account);
+}

@@ -1,0 +1,16 @@
+//! The whole system, as its users meet it: real processes, real disks, real signals. One program, so that it is linked once; a module
+//! per promise.
+
+mod acknowledged; // nothing acknowledged is lost or doubled, whoever is killed
+mod command_line; // what is typed wrongly is named
+mod data_directory; // whose directory it is, and who has it open
+mod disks; // nothing is acknowledged before a majority's disks have it
+mod endpoints; // a client reaches the cluster through whichever node answers
+mod labs_kv; // the labs' key/value cases
+mod labs_rsm; // the labs' replicated counter
+mod paused; // a leader that slept answers nothing stale
+mod quiet; // a healthy node is one thread that has nothing to say
+mod quorum; // without a majority nothing is promised; a wiped disk is no member
+mod strangers; // bytes that no program of ours would send
+mod tour;
+mod values; // keys and values of any bytes, up to their limits // what the README shows
