@@ -1,1 +1,20 @@
-//! placeholder
+//! A replica without its sockets: `Node` is raft, the state machine, the sessions and the waiting clients as one value; `drive` is the
+//! one way through it. The binary puts a mio loop around it, the simulator virtual clocks and disks.
+//!
+//! What is absent: no clock (the caller passes the time), no thread, no socket, no file but through `data::Store`.
+
+pub mod drive;
+mod error; // why a node stops itself
+pub mod limits; // bounds, with their reasons
+mod machine; // what commands do to keys
+mod members; // who they are, and the guard against a wiped disk
+mod node; // all of these as one value
+mod sessions; // why a call that is sent twice runs once
+mod status; // what a node tells of itself
+mod waiting; // clients that wait for an answer // the order of effects
+
+pub use drive::{Outbox, drive};
+pub use error::NodeError;
+pub use members::first_entry;
+pub use node::{Event, Node, NodeConfig};
+pub use waiting::ClientId;

@@ -1,0 +1,22 @@
+//! Bounds on what a node holds for others, with their reasons. Those that decide a result stand in `wire::limits`.
+
+/// Writes and reads waiting for an answer; above it new ones are answered *busy*. Some 100 bytes each.
+pub const WAITING_MAX: usize = 65_536;
+
+/// Bytes this leader has proposed and not yet committed: a cluster without a quorum must not fill the leader's memory.
+pub const UNCOMMITTED_BYTES_MAX: usize = 64 << 20;
+
+/// Bytes of entries that a follower accepts before they are handed to a save: more is dropped, and comes again.
+pub const UNSAVED_BYTES_MAX: usize = 16 << 20;
+
+/// Bytes of entries in one append; one larger entry travels alone.
+pub const APPEND_BYTES_MAX: usize = 1 << 20;
+
+/// Appends under way to one follower.
+pub const INFLIGHT_APPENDS_MAX: usize = 256;
+
+/// Bytes of entries under way to one follower: some 100 ms of a fast disk.
+pub const INFLIGHT_BYTES_MAX: usize = 8 << 20;
+
+/// A session that has written nothing for this long, in cluster time, may be forgotten: an hour.
+pub const SESSION_IDLE_MS_MAX: u64 = 3_600_000;

@@ -1,0 +1,205 @@
+//! Who the members are, and the guard against a wiped disk.
+//!
+//! The membership entry names them; each then *announces* its disk and addresses, through the log. Until every first member has been
+//! heard once and its announcement is committed, the cluster is not *formed* and serves nothing. From then on a member with another
+//! disk id has lost its votes and entries, and is refused by all: it could vote twice in one term, or let a leader win that lacks what
+//! was acknowledged.
+
+use std::collections::BTreeMap;
+
+use data::InitialMember;
+use raft::{DiskId, EntryHeader, EntryKind, NodeId, Term};
+use wire::command::{Announce, Member};
+use wire::hello::{MemberAddress, PeerHello, Refused, RefusedReason};
+
+/// The members and what they have announced.
+#[derive(Default)]
+pub(crate) struct Members {
+    records: BTreeMap<NodeId, Record>,
+    formed: bool,
+    /// Disk ids that this process has heard, or found in its log beyond what is committed. Not part of the replicated state: it guards
+    /// the time before an announcement commits. A member wiped in that time has voted once already.
+    heard: BTreeMap<NodeId, DiskId>,
+}
+
+struct Record {
+    name: String,
+    peer_addr: String,
+    voter: bool,
+    announced: Option<Announce>,
+}
+
+impl Members {
+    /// The whole membership from here on. What members have announced stays true.
+    pub(crate) fn set(&mut self, members: Vec<Member>) {
+        let mut old = std::mem::take(&mut self.records);
+        for Member { id, name, peer_addr, voter } in members {
+            let announced = old.remove(&id).and_then(|record| record.announced);
+            self.records.insert(id, Record { name, peer_addr, voter, announced });
+        }
+        self.heard.retain(|id, _| self.records.contains_key(id));
+        self.form_if_complete();
+    }
+
+    /// A committed announcement. The first disk id counts for ever: two leaders may each have proposed what they heard.
+    pub(crate) fn announce(&mut self, announce: Announce) {
+        let Some(record) = self.records.get_mut(&announce.node) else { return };
+        if record.announced.as_ref().is_some_and(|known| known.disk_id != announce.disk_id) {
+            return;
+        }
+        record.announced = Some(announce);
+        self.form_if_complete();
+    }
+
+    /// Remembers a disk id that is not committed yet, unless one is known already.
+    pub(crate) fn hear(&mut self, node: NodeId, disk_id: DiskId) {
+        if self.records.contains_key(&node) {
+            self.heard.entry(node).or_insert(disk_id);
+        }
+    }
+
+    /// Whether a node that says this of itself may take part.
+    pub(crate) fn check(&self, hello: &PeerHello) -> Result<(), Refused> {
+        let refuse = |reason, message| Err(Refused { reason, message });
+        let Some(record) = self.records.get(&hello.node) else {
+            return refuse(RefusedReason::NotAMember, format!("node {} is not a member of this cluster", hello.node.0));
+        };
+        let known = record.announced.as_ref().map(|announced| announced.disk_id).or(self.heard.get(&hello.node).copied());
+        match known {
+            Some(disk_id) if disk_id != hello.disk_id => refuse(
+                RefusedReason::WrongDisk,
+                format!(
+                    "the data directory of {name} is not the one it joined with (disk id {found}, expected {disk_id}): what it promised is \
+                     lost, so it may not vote. Start it on its old directory, or replace it: kvcli member replace {name} {name}={addr}",
+                    name = record.name,
+                    found = hello.disk_id,
+                    addr = hello.peer_addr,
+                ),
+            ),
+            _ => Ok(()),
+        }
+    }
+
+    /// Whether every first member has announced itself; once true, true for ever.
+    pub(crate) fn formed(&self) -> bool {
+        self.formed
+    }
+
+    /// Names of the members that have not announced themselves.
+    pub(crate) fn missing(&self) -> Vec<String> {
+        self.records.values().filter(|record| record.announced.is_none()).map(|record| record.name.clone()).collect()
+    }
+
+    /// What a member has announced.
+    pub(crate) fn announced(&self, node: NodeId) -> Option<&Announce> {
+        self.records.get(&node)?.announced.as_ref()
+    }
+
+    /// Where clients reach it; empty if it has not said so.
+    pub(crate) fn client_addr(&self, node: NodeId) -> &str {
+        self.announced(node).map_or("", |announced| &announced.client_addr)
+    }
+
+    /// Whether `node` is one.
+    pub(crate) fn contains(&self, node: NodeId) -> bool {
+        self.records.contains_key(&node)
+    }
+
+    /// The name of a member.
+    pub(crate) fn name(&self, node: NodeId) -> &str {
+        self.records.get(&node).map_or("?", |record| &record.name)
+    }
+
+    /// Id, name, address for peers (the announced one, else the first one) and whether it votes.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (NodeId, &str, &str, bool)> {
+        self.records.iter().map(|(id, record)| {
+            let peer_addr = record.announced.as_ref().map_or(&record.peer_addr, |announced| &announced.peer_addr);
+            (*id, record.name.as_str(), peer_addr.as_str(), record.voter)
+        })
+    }
+
+    /// What clients are told.
+    pub(crate) fn addresses(&self) -> Vec<MemberAddress> {
+        let address = |(id, record): (&NodeId, &Record)| MemberAddress {
+            id: *id,
+            name: record.name.clone(),
+            client_addr: self.client_addr(*id).to_owned(),
+        };
+        self.records.iter().map(address).collect()
+    }
+
+    fn form_if_complete(&mut self) {
+        self.formed |= !self.records.is_empty() && self.records.values().all(|record| record.announced.is_some());
+    }
+}
+
+/// Log entry 1 of every node: the first membership. `init` writes it, the same bytes everywhere.
+pub fn first_entry(members: &[InitialMember]) -> Vec<u8> {
+    let voter =
+        |member: &InitialMember| Member { id: member.id, name: member.name.clone(), peer_addr: member.peer_addr.clone(), voter: true };
+    let mut payload = Vec::new();
+    wire::command::encode_membership(&members.iter().map(voter).collect::<Vec<_>>(), &mut payload);
+    let payload_len = u32::try_from(payload.len()).expect("a membership is short");
+    let header = EntryHeader { term: Term(0), time_ms: 0, payload_len, kind: EntryKind::Membership };
+    [&header.encode()[..], &payload].concat()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use raft::Incarnation;
+
+    fn three() -> Members {
+        let member = |id| Member { id: NodeId(id), name: format!("n{id}"), peer_addr: format!("h{id}:7217"), voter: true };
+        let mut members = Members::default();
+        members.set((1..=3).map(member).collect());
+        members
+    }
+
+    fn announce(id: u64, disk: u128) -> Announce {
+        let addr = |port| format!("h{id}:{port}");
+        Announce { node: NodeId(id), disk_id: DiskId(disk), client_addr: addr(7117), peer_addr: addr(7217), version: "1".into() }
+    }
+
+    fn hello(id: u64, disk: u128) -> PeerHello {
+        let Announce { node, disk_id, client_addr, peer_addr, version } = announce(id, disk);
+        PeerHello { node, to: None, disk_id, incarnation: Incarnation(1), client_addr, peer_addr, version }
+    }
+
+    #[test]
+    fn formed_once_every_first_member_has_announced_itself() {
+        let mut members = three();
+        members.announce(announce(1, 11));
+        members.announce(announce(3, 13));
+        assert_eq!((members.formed(), members.missing()), (false, vec!["n2".to_owned()]));
+        members.announce(announce(2, 12));
+        assert!(members.formed());
+    }
+
+    #[test]
+    fn a_wiped_member_is_refused_whether_its_disk_was_committed_or_only_heard() {
+        let mut members = three();
+        members.announce(announce(1, 11));
+        members.hear(NodeId(2), DiskId(12));
+        members.hear(NodeId(2), DiskId(99));
+        assert_eq!(members.check(&hello(1, 11)), Ok(()));
+        assert_eq!(members.check(&hello(2, 12)), Ok(()));
+        assert_eq!(members.check(&hello(3, 99)), Ok(()), "never heard: any disk may be its first");
+        for wiped in [hello(1, 99), hello(2, 99)] {
+            let refused = members.check(&wiped).unwrap_err();
+            assert_eq!(refused.reason, RefusedReason::WrongDisk);
+            assert!(refused.message.contains("kvcli member replace"), "says what to do: {}", refused.message);
+        }
+        assert_eq!(members.check(&hello(4, 1)).unwrap_err().reason, RefusedReason::NotAMember);
+    }
+
+    #[test]
+    fn an_announcement_may_change_addresses_but_never_the_disk() {
+        let mut members = three();
+        members.announce(announce(1, 11));
+        members.announce(Announce { client_addr: "new:1".into(), ..announce(1, 11) });
+        assert_eq!(members.client_addr(NodeId(1)), "new:1");
+        members.announce(announce(1, 99));
+        assert_eq!(members.announced(NodeId(1)).unwrap().disk_id, DiskId(11));
+    }
+}

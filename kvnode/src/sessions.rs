@@ -1,0 +1,235 @@
+//! The session table: why a call that is sent twice runs once (dissertation 6.3). It is part of the replicated state: every node
+//! decides the same, from the log alone.
+//!
+//! A session opens with its first write. A kept reply answers a repeated call. What is evicted, in log order, can never come back: the
+//! *horizon* is the highest index at which an evicted session was active, and an unknown session that was born at or below it is
+//! refused. (A session born above the horizon that is unknown here has never written: had it written, it would have been active above
+//! its birth, and its eviction would have lifted the horizon past it.)
+
+use std::collections::BTreeMap;
+
+use raft::Index;
+use wire::client::Written;
+use wire::command::{CallId, SessionId};
+use wire::limits::{SESSION_WINDOW, SESSIONS_MAX};
+
+use crate::limits::SESSION_IDLE_MS_MAX;
+use crate::machine::mix;
+
+/// Every session that is alive.
+#[derive(Default)]
+pub(crate) struct Sessions {
+    table: BTreeMap<SessionId, Session>,
+    /// The same, longest idle first. Every index is the last activity of at most one session.
+    by_activity: BTreeMap<Index, SessionId>,
+    /// An unknown session born at or below this index is refused.
+    horizon: Index,
+    digest: u64,
+}
+
+struct Session {
+    last_active_index: Index,
+    last_active_ms: u64,
+    first_unanswered: u64,
+    /// By sequence number; small, and never a value.
+    replies: Vec<(u64, Written)>,
+}
+
+/// What is to become of a call.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Admission {
+    /// Run it, then `keep` its reply.
+    Run,
+    /// It ran before; this was the answer.
+    Kept(Written),
+    /// Its session was evicted, or never existed and is too old to begin: never run it.
+    Expired,
+    /// Its number is outside the session's window: answered long ago, or too far ahead. Never run it.
+    OutOfWindow,
+}
+
+impl Sessions {
+    /// Decides about a call that is being applied at `index`, and opens its session if it is new.
+    pub(crate) fn admit(&mut self, call: &CallId, index: Index, time_ms: u64) -> Admission {
+        self.evict_idle(time_ms);
+        let Some(session) = self.table.get_mut(&call.session) else {
+            let admission = self.judge(call);
+            if admission == Admission::Run {
+                self.open(call, index, time_ms);
+            }
+            return admission;
+        };
+        self.digest = self.digest.wrapping_sub(session_digest(call.session, session));
+        self.by_activity.remove(&session.last_active_index);
+        self.by_activity.insert(index, call.session);
+        session.last_active_index = index;
+        session.last_active_ms = time_ms;
+        if session.first_unanswered < call.first_unanswered {
+            session.first_unanswered = call.first_unanswered;
+            session.replies.retain(|(seq, _)| *seq >= call.first_unanswered);
+        }
+        self.digest = self.digest.wrapping_add(session_digest(call.session, session));
+        self.judge(call)
+    }
+
+    /// What `admit` would say now, changing nothing: a leader answers a repeated call without logging it again.
+    pub(crate) fn judge(&self, call: &CallId) -> Admission {
+        let first_unanswered = match self.table.get(&call.session) {
+            None if call.birth_index <= self.horizon => return Admission::Expired,
+            None => call.first_unanswered,
+            Some(session) => {
+                if let Some((_, written)) = session.replies.iter().find(|(seq, _)| *seq == call.seq) {
+                    return Admission::Kept(*written);
+                }
+                session.first_unanswered.max(call.first_unanswered)
+            }
+        };
+        let in_window = call.seq >= first_unanswered.max(1) && call.seq - first_unanswered < SESSION_WINDOW;
+        if in_window { Admission::Run } else { Admission::OutOfWindow }
+    }
+
+    /// Keeps the reply to a call that was admitted to run.
+    pub(crate) fn keep(&mut self, call: &CallId, written: Written) {
+        let session = self.table.get_mut(&call.session).expect("an admitted call has a session");
+        session.replies.push((call.seq, written));
+    }
+
+    /// How many there are.
+    pub(crate) fn count(&self) -> u64 {
+        self.table.len() as u64
+    }
+
+    /// Covers who is alive and since when, and the horizon: what decides whether a call runs.
+    pub(crate) fn digest(&self) -> u64 {
+        self.digest.wrapping_add(self.horizon.0)
+    }
+
+    fn open(&mut self, call: &CallId, index: Index, time_ms: u64) {
+        if self.table.len() >= SESSIONS_MAX {
+            self.evict_longest_idle();
+        }
+        let session =
+            Session { last_active_index: index, last_active_ms: time_ms, first_unanswered: call.first_unanswered, replies: Vec::new() };
+        self.digest = self.digest.wrapping_add(session_digest(call.session, &session));
+        self.table.insert(call.session, session);
+        self.by_activity.insert(index, call.session);
+    }
+
+    fn evict_idle(&mut self, time_ms: u64) {
+        while let Some(longest_idle) = self.by_activity.first_key_value().map(|(_, id)| &self.table[id]) {
+            if time_ms.saturating_sub(longest_idle.last_active_ms) <= SESSION_IDLE_MS_MAX {
+                return;
+            }
+            self.evict_longest_idle();
+        }
+    }
+
+    fn evict_longest_idle(&mut self) {
+        let Some((last_active_index, id)) = self.by_activity.pop_first() else { return };
+        let session = self.table.remove(&id).expect("both maps hold the same sessions");
+        self.digest = self.digest.wrapping_sub(session_digest(id, &session));
+        self.horizon = self.horizon.max(last_active_index);
+    }
+}
+
+fn session_digest(id: SessionId, session: &Session) -> u64 {
+    let bytes = id.0.to_le_bytes();
+    let (low, high) = bytes.split_at(8);
+    let half = |half: &[u8]| half.iter().rev().fold(0_u64, |sum, byte| sum << 8 | u64::from(*byte));
+    [half(high), session.last_active_index.0, session.first_unanswered].into_iter().fold(mix(half(low)), |digest, part| mix(digest ^ part))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use wire::client::WriteOutcome;
+
+    fn call(session: u128, birth: u64, seq: u64, first_unanswered: u64) -> CallId {
+        CallId { session: SessionId(session), birth_index: Index(birth), seq, first_unanswered }
+    }
+
+    fn written(index: u64) -> Written {
+        Written { outcome: WriteOutcome::Done, version: 1, position: Index(index) }
+    }
+
+    fn run(sessions: &mut Sessions, call: &CallId, index: u64, time_ms: u64) {
+        assert_eq!(sessions.admit(call, Index(index), time_ms), Admission::Run);
+        sessions.keep(call, written(index));
+    }
+
+    #[test]
+    fn a_repeated_call_is_answered_as_the_first_time_and_not_run() {
+        let mut sessions = Sessions::default();
+        run(&mut sessions, &call(7, 1, 1, 1), 10, 0);
+        run(&mut sessions, &call(7, 1, 2, 1), 11, 0);
+        assert_eq!(sessions.admit(&call(7, 1, 1, 1), Index(12), 0), Admission::Kept(written(10)));
+        assert_eq!(sessions.admit(&call(7, 1, 2, 1), Index(13), 0), Admission::Kept(written(11)));
+        assert_eq!(sessions.count(), 1);
+    }
+
+    #[test]
+    fn calls_in_flight_may_be_applied_in_any_order() {
+        let mut sessions = Sessions::default();
+        for seq in [64, 2, 63, 1] {
+            run(&mut sessions, &call(7, 1, seq, 1), 100 + seq, 0);
+        }
+        assert_eq!(sessions.admit(&call(7, 1, 65, 1), Index(200), 0), Admission::OutOfWindow);
+        run(&mut sessions, &call(7, 1, 65, 2), 201, 0);
+    }
+
+    #[test]
+    fn an_answered_call_is_forgotten_and_never_runs_again() {
+        let mut sessions = Sessions::default();
+        run(&mut sessions, &call(7, 1, 1, 1), 10, 0);
+        run(&mut sessions, &call(7, 1, 2, 2), 11, 0);
+        // A duplicate that the network held back: its client has its answer, so the reply is gone. It must not run.
+        assert_eq!(sessions.admit(&call(7, 1, 1, 1), Index(12), 0), Admission::OutOfWindow);
+        assert_eq!(sessions.judge(&call(7, 1, 0, 0)), Admission::OutOfWindow, "numbers begin at 1");
+    }
+
+    #[test]
+    fn an_evicted_session_can_never_come_back() {
+        let mut sessions = Sessions::default();
+        let old = call(7, 5, 1, 1);
+        run(&mut sessions, &old, 10, 0);
+        run(&mut sessions, &call(8, 12, 1, 1), 20, SESSION_IDLE_MS_MAX + 1);
+        assert_eq!((sessions.count(), sessions.horizon), (1, Index(10)));
+        assert_eq!(sessions.admit(&old, Index(21), SESSION_IDLE_MS_MAX + 1), Admission::Expired);
+        assert_eq!(sessions.admit(&call(9, 10, 1, 1), Index(22), SESSION_IDLE_MS_MAX + 1), Admission::Expired, "born at the horizon");
+        run(&mut sessions, &call(9, 11, 1, 1), 23, SESSION_IDLE_MS_MAX + 1);
+    }
+
+    #[test]
+    fn an_hour_of_idleness_is_counted_from_the_last_call() {
+        let mut sessions = Sessions::default();
+        run(&mut sessions, &call(7, 1, 1, 1), 10, 0);
+        run(&mut sessions, &call(7, 1, 2, 2), 11, SESSION_IDLE_MS_MAX);
+        run(&mut sessions, &call(7, 1, 3, 3), 12, 2 * SESSION_IDLE_MS_MAX);
+        assert_eq!(sessions.count(), 1);
+    }
+
+    #[test]
+    fn at_the_limit_the_longest_idle_makes_room() {
+        let mut sessions = Sessions::default();
+        for n in 0..SESSIONS_MAX as u64 {
+            run(&mut sessions, &call(u128::from(n), 1, 1, 1), 10 + n, 0);
+        }
+        run(&mut sessions, &call(0, 1, 2, 2), 1_000_000, 0); // session 0 is no longer the longest idle
+        run(&mut sessions, &call(u128::MAX, 900_000, 1, 1), 1_000_001, 0);
+        assert_eq!((sessions.count(), sessions.horizon), (SESSIONS_MAX as u64, Index(11)));
+        assert_eq!(sessions.judge(&call(1, 1, 1, 1)), Admission::Expired);
+        assert_eq!(sessions.judge(&call(0, 1, 2, 2)), Admission::Kept(written(1_000_000)));
+    }
+
+    #[test]
+    fn the_digest_follows_who_is_alive() {
+        let mut sessions = Sessions::default();
+        run(&mut sessions, &call(7, 1, 1, 1), 10, 0);
+        let one = sessions.digest();
+        run(&mut sessions, &call(8, 1, 1, 1), 11, 0);
+        assert_ne!(sessions.digest(), one);
+        let mut again = Sessions::default();
+        run(&mut again, &call(7, 1, 1, 1), 10, 0);
+        assert_eq!(again.digest(), one);
+    }
+}
