@@ -352,6 +352,26 @@ mod tests {
     }
 
     #[test]
+    fn a_frame_in_many_pieces_is_moved_only_to_the_front_and_when_the_buffer_grows() {
+        let large = frame(Kind::Raft, &vec![1; 300_000]);
+        let mut buffer = FrameBuffer::new(FRAME_BODY_LEN_MAX);
+        feed(&mut buffer, &[frame(Kind::Ping, &[]).as_slice(), &large[..20]].concat());
+        assert!(buffer.next().unwrap().is_some());
+        let (mut places, mut sizes) = (Vec::new(), Vec::new());
+        for byte in &large[20..] {
+            assert_eq!(buffer.next(), Ok(None));
+            feed(&mut buffer, &[*byte]);
+            places.push(buffer.bytes[buffer.start..].as_ptr());
+            sizes.push(buffer.allocated_len());
+        }
+        assert_eq!(buffer.next().unwrap().unwrap().body, &large[FRAME_HEADER_LEN..]);
+        places.dedup();
+        sizes.dedup();
+        assert_eq!(sizes, [16 << 10, 32 << 10, 64 << 10, 128 << 10, 256 << 10, 512 << 10]);
+        assert!(places.len() <= sizes.len(), "{} moves", places.len());
+    }
+
+    #[test]
     fn any_flipped_bit_behind_the_length_is_found() {
         let good = frame(Kind::Request, b"some bytes");
         for bit in 4 * 8..good.len() * 8 {
