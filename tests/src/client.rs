@@ -1,49 +1,48 @@
 //! A Clerk, with the answers that the tests tell apart.
-#![expect(missing_docs, reason = "until the Clerk is there")]
-use crate::cli::Ran;
+
 use std::time::Duration;
 
+use kvcli::{Clerk, ClerkError, Options};
+
+/// How a call failed. Any other way is a failure of the test.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Failed {
+    /// It did not happen and never will.
     NotDone(String),
+    /// It may have happened, or may yet.
     Unknown(String),
 }
-pub struct Client {
-    endpoints: String,
-    timeout: Duration,
-}
+
+/// A client of one cluster.
+pub struct Client(Clerk);
+
 impl Client {
+    /// With these endpoints, separated by commas, and this timeout for every call.
     pub fn new(endpoints: &str, timeout: Duration) -> Client {
-        Client { endpoints: endpoints.into(), timeout }
+        let options = Options { timeout, ..Options::default() };
+        Client(Clerk::new(endpoints.split(','), options).expect("a clerk"))
     }
-    fn run(&self, args: &[&str]) -> Result<Ran, Failed> {
-        let timeout = format!("{}ms", self.timeout.as_millis());
-        let mut all = vec!["--endpoints", &self.endpoints, "--timeout", &timeout, "-o", "json"];
-        all.extend(args);
-        let ran = Ran::kvcli(all);
-        match ran.code {
-            0 | 1 => Ok(ran),
-            3 => Err(Failed::NotDone(ran.stderr)),
-            4 => Err(Failed::Unknown(ran.stderr)),
-            _ => panic!("{ran}"),
-        }
-    }
+
+    /// Appends; the key's version afterwards.
     pub fn append(&mut self, key: &str, value: &str) -> Result<u64, Failed> {
-        let ran = self.run(&["append", key, value])?;
-        let reply: serde_json::Value = serde_json::from_slice(&ran.stdout).expect("json");
-        Ok(reply["version"].as_u64().expect("a version"))
+        self.0.append(key, value).map(|written| written.version).map_err(failed)
     }
-    pub fn put(&mut self, key: &str, value: &str) -> Result<u64, Failed> {
-        let ran = self.run(&["put", key, value])?;
-        let reply: serde_json::Value = serde_json::from_slice(&ran.stdout).expect("json");
-        Ok(reply["version"].as_u64().expect("a version"))
+
+    /// Puts; the key's version afterwards.
+    pub fn put(&mut self, key: &str, value: impl Into<Vec<u8>>) -> Result<u64, Failed> {
+        self.0.put(key, value).map(|written| written.version).map_err(failed)
     }
+
+    /// Reads.
     pub fn get(&mut self, key: &str) -> Result<Option<Vec<u8>>, Failed> {
-        let ran = self.run(&["get", key])?;
-        if ran.code == 1 {
-            return Ok(None);
-        }
-        let reply: serde_json::Value = serde_json::from_slice(&ran.stdout).expect("json");
-        Ok(Some(reply["value"].as_str().expect("text").as_bytes().to_vec()))
+        self.0.get(key).map(|reading| reading.value.map(|value| value.value)).map_err(failed)
+    }
+}
+
+fn failed(error: ClerkError) -> Failed {
+    match error {
+        ClerkError::NotDone { .. } => Failed::NotDone(error.to_string()),
+        ClerkError::Unknown { .. } => Failed::Unknown(error.to_string()),
+        ClerkError::Refused { .. } | ClerkError::Rejected { .. } | ClerkError::Local { .. } => panic!("{error}"),
     }
 }

