@@ -6,8 +6,7 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use kvcli::Token;
-
-use crate::demo::DemoArgs;
+use kvcli::demo::DemoArgs;
 
 const TEMPLATE: &str = "\
 {about}

@@ -2,7 +2,6 @@
 
 mod cli; // the command line
 mod commands; // what each command does
-mod demo; // three nodes to try
 mod failure; // how a command can end without success
 mod output; // results, in every mode
 mod quote; // bytes as text
@@ -28,7 +27,7 @@ fn main() -> ExitCode {
     };
     let json = wants_json(std::env::args_os());
     let result = Settings::new(cli.global, &cli.command, |name| std::env::var_os(name)).and_then(|settings| match &cli.command {
-        Command::Demo(args) => Ok(demo::run(args)),
+        Command::Demo(args) => Ok(kvcli::demo::run(args)),
         _ => commands::run(cli.command, &settings).map(|()| 0),
     });
     let code = match &result {
