@@ -1,0 +1,179 @@
+//! The first frame, in both directions: who is there, and whether we may talk. Whoever is turned away is told why.
+
+use std::time::{Duration, Instant};
+
+use raft::NodeId;
+use wire::limits::FRAME_BODY_LEN_MAX;
+use wire::{Hello, PeerHello, Purpose, Refused, RefusedReason};
+
+use super::Server;
+use super::connection::{Client, ConnectionKey, Door, Flow, Left, Party, Why};
+use super::limits::{CONNECTIONS_MAX, GREETING_MAX};
+use super::stream::Over;
+
+/// The same refusal is logged again after this time.
+const REFUSAL_REPEATED: Duration = Duration::from_secs(60);
+
+/// Refusals remembered; whoever makes up new ones without end is only limited by the rate of complaints.
+const REFUSALS_MAX: usize = 64;
+
+/// There is no room for another connection.
+pub(crate) fn too_many() -> Why {
+    refuse(RefusedReason::TooManyConnections, format!("this node has {CONNECTIONS_MAX} connections already"))
+}
+
+fn refuse(reason: RefusedReason, message: String) -> Why {
+    Why::Refuse(Refused { reason, message })
+}
+
+impl Server {
+    /// Reads a stranger until it has said who it is.
+    pub(super) fn greet_stranger(&mut self, key: ConnectionKey, now: Instant) -> Result<Left, Why> {
+        let Some(connection) = self.network.get_mut(key) else { return Ok(Left::Nothing) };
+        let Party::Stranger { door } = connection.party else { return Ok(Left::Nothing) };
+        let mut hello = None;
+        let left = connection.read(&mut 0, |frame, _, _| {
+            hello = Some(wire::decode_hello(frame).map_err(|error| Why::Refuse(Refused::unreadable(&error)))?);
+            Ok(Flow::Stop)
+        })?;
+        match (hello, door) {
+            (None, _) => return Ok(left),
+            (Some(Hello::Client { cluster_id }), Door::Client) => {
+                if cluster_id.is_some_and(|theirs| theirs != self.cluster_id) {
+                    return Err(self.other_cluster("client", cluster_id.unwrap_or(self.cluster_id)));
+                }
+                let welcome = self.node.welcome();
+                self.admit(key, Party::Client(Client::default()), |out| wire::encode_welcome(&welcome, out));
+            }
+            (Some(Hello::Peer { cluster_id, purpose, peer }), Door::Peer) => {
+                if cluster_id != self.cluster_id {
+                    return Err(self.other_cluster("node", cluster_id));
+                }
+                self.node.greeted(&peer).map_err(Why::Refuse)?;
+                self.links.nudge(peer.node, now);
+                let answer = self.node.hello(None);
+                self.admit(key, Party::Peer { node: peer.node, purpose, heard: now }, |out| wire::encode_peer_welcome(&answer, out));
+                // A peer that dials again has given the older connection up.
+                if let Some(older) = self.network.accepted.insert((peer.node, purpose), key) {
+                    self.network.remove(older);
+                }
+            }
+            (Some(Hello::Client { .. }), Door::Peer) => {
+                let clients = self.listeners[0].address;
+                return Err(refuse(
+                    RefusedReason::NotHello,
+                    format!("this address is for the nodes of the cluster; clients connect to {clients}"),
+                ));
+            }
+            (Some(Hello::Peer { .. }), Door::Client) => {
+                let peers = self.listeners[1].address;
+                return Err(refuse(RefusedReason::NotHello, format!("this address is for clients; nodes connect to {peers}")));
+            }
+        }
+        Ok(Left::More)
+    }
+
+    fn admit(&mut self, key: ConnectionKey, party: Party, answer: impl FnOnce(&mut Vec<u8>)) {
+        if let Some(connection) = self.network.get_mut(key) {
+            connection.party = party;
+            connection.stream.input.set_body_len_max(FRAME_BODY_LEN_MAX);
+        }
+        self.network.write(key, answer);
+    }
+
+    fn other_cluster(&self, who: &str, theirs: raft::ClusterId) -> Why {
+        let ours = self.cluster_id;
+        refuse(RefusedReason::WrongCluster, format!("this node is of cluster {ours}, the {who} of cluster {theirs}"))
+    }
+
+    /// A connection that we dialled stands, or does not.
+    pub(super) fn finish_dial(&mut self, key: ConnectionKey, read_closed: bool, now: Instant) {
+        let Some(connection) = self.network.get_mut(key) else { return };
+        let Party::Dialled { peer, purpose, connected } = &mut connection.party else { return };
+        let socket = &connection.stream.socket;
+        match socket.take_error() {
+            Ok(None) => {}
+            Ok(Some(error)) | Err(error) => return self.close(key, Why::Over(Over::Error(error)), now),
+        }
+        match socket.peer_addr() {
+            Ok(_) => {}
+            Err(error) if error.kind() == std::io::ErrorKind::NotConnected => return, // still on its way
+            Err(error) => return self.close(key, Why::Over(Over::Error(error)), now),
+        }
+        *connected = true;
+        let (peer, purpose) = (*peer, *purpose);
+        // One write per turn: there is nothing for the kernel to wait for.
+        let _ = socket.set_nodelay(true);
+        self.links.connected(peer, purpose, now);
+        let hello = Hello::Peer { cluster_id: self.cluster_id, purpose, peer: self.node.hello(Some(peer)) };
+        self.network.write(key, |out| wire::encode_hello(&hello, out));
+        // What came in the same event is not announced again.
+        if let Some(connection) = self.network.get_mut(key) {
+            (connection.stream.readable, connection.stream.read_closed) = (true, read_closed);
+        }
+        self.network.queue(key);
+    }
+
+    /// Reads the answer of a peer that we dialled.
+    pub(super) fn greet_dialled(&mut self, key: ConnectionKey, peer: NodeId, purpose: Purpose, now: Instant) -> Result<Left, Why> {
+        let Some(connection) = self.network.get_mut(key) else { return Ok(Left::Nothing) };
+        let mut answer: Option<PeerHello> = None;
+        let left = connection.read(&mut 0, |frame, _, _| {
+            answer = Some(wire::decode_peer_welcome(frame)?.map_err(Why::RefusedByPeer)?);
+            Ok(Flow::Stop)
+        })?;
+        let Some(answer) = answer else { return Ok(left) };
+        if answer.node != peer {
+            let message = format!("this connection was meant for node {}, and node {} answers", peer.0, answer.node.0);
+            return Err(refuse(RefusedReason::WrongNode, message));
+        }
+        self.node.greeted(&answer).map_err(Why::Refuse)?;
+        let news = self.links.greeted(peer, purpose, answer.incarnation, now);
+        self.follow_news(peer, news);
+        self.network.open_route(peer, purpose, key);
+        Ok(Left::More)
+    }
+
+    /// Whoever is refused is told why. `None`: the connection stays until the other side has had time to read it.
+    pub(super) fn say_goodbye(&mut self, key: ConnectionKey, why: Why, now: Instant) -> Option<Why> {
+        let Why::Refuse(refused) = &why else { return Some(why) };
+        let Some(connection) = self.network.get_mut(key) else { return Some(why) };
+        wire::encode_refused(refused, connection.stream.output.buffer());
+        // One frame into an empty buffer of the kernel's: it takes it, or the connection is broken anyway.
+        let _ = connection.stream.send(now);
+        if let Party::Dialled { .. } = connection.party {
+            return Some(why);
+        }
+        let _ = connection.stream.socket.shutdown(std::net::Shutdown::Write);
+        connection.party = Party::Leaving;
+        let remote = connection.remote;
+        self.strangers.push_back((now + GREETING_MAX, key));
+        self.network.queue(key);
+        if self.is_news(&refused.message, now) {
+            self.complaints.add(remote, format_args!("refused: {}", refused.message), now);
+        }
+        None
+    }
+
+    fn is_news(&mut self, refusal: &str, now: Instant) -> bool {
+        if self.refusals.get(refusal).is_some_and(|told| now.duration_since(*told) < REFUSAL_REPEATED) {
+            return false;
+        }
+        if self.refusals.len() >= REFUSALS_MAX {
+            self.refusals.clear();
+        }
+        self.refusals.insert(refusal.to_owned(), now);
+        true
+    }
+
+    /// The time to say who it is, or to read our refusal, is over.
+    pub(super) fn give_up_stranger(&mut self, key: ConnectionKey, now: Instant) {
+        match self.network.get_mut(key).map(|connection| &connection.party) {
+            Some(Party::Stranger { .. }) => {
+                self.close(key, Why::Bad(format!("it did not say who it is within {} s", GREETING_MAX.as_secs())), now);
+            }
+            Some(Party::Leaving) => drop(self.network.remove(key)),
+            _ => {}
+        }
+    }
+}

@@ -1,0 +1,67 @@
+//! Bounds on what the loop holds and does for others, with their reasons.
+
+use std::time::Duration;
+
+/// Bytes of requests that one turn takes: what a turn takes becomes one batch and one sync, and everybody waits for it.
+pub(crate) const TURN_REQUEST_BYTES_MAX: usize = 4 << 20;
+
+/// Bytes read from one connection in one turn: no connection may keep the others waiting.
+pub(crate) const TURN_CONNECTION_BYTES_MAX: usize = 1 << 20;
+
+/// Passes over the peers' connections before the ticks of a gap (a pause, a slow sync) are counted: enough to read all that a kernel
+/// buffers for a connection, so that no election starts while the leader's heartbeat lies unread.
+pub(crate) const GAP_PASSES_MAX: u32 = 32;
+
+/// Connections taken from a listener in one turn.
+pub(crate) const TURN_ACCEPTS_MAX: usize = 256;
+
+/// Events taken from one poll; when there are as many, the next poll follows at once.
+pub(crate) const POLL_EVENTS_MAX: usize = 1024;
+
+/// Polls in one turn.
+pub(crate) const TURN_POLLS_MAX: usize = 16;
+
+/// Requests of one connection under way; the rest waits in the socket. Twice the window of a session, so that a client with one
+/// session never feels it.
+pub(crate) const CLIENT_IN_FLIGHT_MAX: u32 = 128;
+
+/// Unsent reply bytes at which no further request is taken from a client until it reads. With `CLIENT_IN_FLIGHT_MAX` this bounds a
+/// connection's buffer: a stranger who asks and never reads costs 128 of the largest values, not all memory.
+pub(crate) const CLIENT_OUTPUT_BYTES_MAX: usize = 1 << 20;
+
+/// A client that has not read a byte of its replies for this long is given up.
+pub(crate) const CLIENT_STALLED_MAX: Duration = Duration::from_secs(30);
+
+/// Unsent bytes on a link to a peer; messages that find it full are dropped, which raft expects of any network. Above the appends that
+/// raft has under way to one follower, so that it happens only when the peer has stopped reading.
+pub(crate) const LINK_OUTPUT_BYTES_MAX: usize = 16 << 20;
+
+/// Unsent bytes that a buffer keeps room for after it was emptied.
+pub(crate) const OUTPUT_KEPT_LEN: usize = 256 << 10;
+
+/// Whoever connects must have said who they are within this time.
+pub(crate) const GREETING_MAX: Duration = Duration::from_secs(5);
+
+/// A connection from a peer that is silent for this long is dead: its dialler pings it many times a second.
+pub(crate) const PEER_SILENT_MAX: Duration = Duration::from_secs(10);
+
+/// Open connections in all. Each costs a descriptor and some 20 KiB; above it strangers are told so.
+pub(crate) const CONNECTIONS_MAX: usize = 16_384;
+
+/// Lines per second about connections that were closed for what they sent; the rest is counted.
+pub(crate) const COMPLAINTS_PER_SECOND_MAX: u32 = 5;
+
+/// Connecting to a peer may take this long.
+pub(crate) const CONNECT_MAX: Duration = Duration::from_millis(300);
+
+/// First pause before a link is dialled again; it doubles up to one election timeout.
+pub(crate) const REDIAL_MIN: Duration = Duration::from_millis(20);
+
+/// A peer that refused us will not change its mind in milliseconds.
+pub(crate) const REDIAL_REFUSED: Duration = Duration::from_secs(1);
+
+/// Ticks without a save after which the log is sealed.
+pub(crate) const SEAL_IDLE_TICKS: u32 = 2;
+
+/// How long a stop may take to hand the last replies to the kernel.
+pub(crate) const STOP_FLUSH_MAX: Duration = Duration::from_millis(500);

@@ -1,0 +1,228 @@
+//! All connections, and the way out of the node: messages to peers and replies to clients are encoded into the connections' buffers,
+//! and each buffer is handed to the kernel once per turn.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::io;
+use std::time::Instant;
+
+use kvnode::{ClientId, Outbox};
+use mio::{Interest, Registry, Token};
+use raft::{Message, NodeId};
+use slotmap::{Key, KeyData, SlotMap};
+use wire::{Purpose, Reply};
+
+use super::connection::{Connection, ConnectionKey, Party, Why};
+use super::limits::LINK_OUTPUT_BYTES_MAX;
+use super::stream::Output;
+
+/// Every connection and what waits on them.
+pub(crate) struct Network {
+    registry: Registry,
+    connections: SlotMap<ConnectionKey, Connection>,
+    /// Connections to read, in the order of the poll.
+    ready: VecDeque<ConnectionKey>,
+    /// Connections with output of this turn.
+    unsent: Vec<ConnectionKey>,
+    /// Connections whose write failed, to be closed when the node can be told.
+    pub(crate) broken: Vec<(ConnectionKey, Why)>,
+    /// Greeted links: where messages leave.
+    routes: BTreeMap<(NodeId, Purpose), ConnectionKey>,
+    /// Greeted connections of peers: where messages come in.
+    pub(crate) accepted: BTreeMap<(NodeId, Purpose), ConnectionKey>,
+    /// Peers for whom an append found the queue full.
+    pub(crate) overflown: BTreeSet<NodeId>,
+    /// The disk was waited for in this turn: there was a save.
+    pub(crate) saved: bool,
+    /// Bytes to and from peers since the node was last told.
+    pub(crate) peer_bytes: u64,
+    now: Instant,
+}
+
+/// The token of a connection: a key as a number is never below 2^32, so small numbers are free for listeners and the like.
+pub(crate) fn token(key: ConnectionKey) -> Token {
+    Token(usize::try_from(key.data().as_ffi()).expect("64-bit tokens: this program is for 64-bit machines"))
+}
+
+/// The connection of a token.
+pub(crate) fn key(token: Token) -> ConnectionKey {
+    KeyData::from_ffi(token.0 as u64).into()
+}
+
+/// The client at the other end of a connection, as the node knows it.
+pub(crate) fn client_id(key: ConnectionKey) -> ClientId {
+    ClientId(key.data().as_ffi())
+}
+
+impl Network {
+    /// No connections yet.
+    pub(crate) fn new(registry: Registry, now: Instant) -> Network {
+        Network {
+            registry,
+            connections: SlotMap::with_key(),
+            ready: VecDeque::new(),
+            unsent: Vec::new(),
+            broken: Vec::new(),
+            routes: BTreeMap::new(),
+            accepted: BTreeMap::new(),
+            overflown: BTreeSet::new(),
+            saved: false,
+            peer_bytes: 0,
+            now,
+        }
+    }
+
+    /// The time of this turn.
+    pub(crate) fn set_now(&mut self, now: Instant) {
+        self.now = now;
+    }
+
+    /// How many there are.
+    pub(crate) fn len(&self) -> usize {
+        self.connections.len()
+    }
+
+    /// Watches a new connection.
+    pub(crate) fn add(&mut self, connection: Connection) -> io::Result<ConnectionKey> {
+        let key = self.connections.insert(connection);
+        let socket = &mut self.connections[key].stream.socket;
+        // Both interests, once: edge-triggered, so a writable socket costs one event in its life and one whenever it was full.
+        if let Err(error) = self.registry.register(socket, token(key), Interest::READABLE | Interest::WRITABLE) {
+            self.connections.remove(key);
+            return Err(error);
+        }
+        Ok(key)
+    }
+
+    /// The connection, unless it is gone.
+    pub(crate) fn get_mut(&mut self, key: ConnectionKey) -> Option<&mut Connection> {
+        self.connections.get_mut(key)
+    }
+
+    /// Every connection.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (ConnectionKey, &Connection)> {
+        self.connections.iter()
+    }
+
+    /// Forgets and closes a connection.
+    pub(crate) fn remove(&mut self, key: ConnectionKey) -> Option<Connection> {
+        let mut connection = self.connections.remove(key)?;
+        // Closing would do it as well; an error here changes nothing.
+        let _ = self.registry.deregister(&mut connection.stream.socket);
+        match connection.party {
+            Party::Dialled { peer, purpose, .. } if self.routes.get(&(peer, purpose)) == Some(&key) => {
+                self.routes.remove(&(peer, purpose));
+            }
+            Party::Peer { node, purpose, .. } if self.accepted.get(&(node, purpose)) == Some(&key) => {
+                self.accepted.remove(&(node, purpose));
+            }
+            _ => {}
+        }
+        Some(connection)
+    }
+
+    /// A link was greeted: messages for `peer` leave there.
+    pub(crate) fn open_route(&mut self, peer: NodeId, purpose: Purpose, key: ConnectionKey) {
+        self.routes.insert((peer, purpose), key);
+    }
+
+    /// The connection is to be read.
+    pub(crate) fn queue(&mut self, key: ConnectionKey) {
+        if let Some(connection) = self.connections.get_mut(key)
+            && !connection.queued
+        {
+            connection.queued = true;
+            self.ready.push_back(key);
+        }
+    }
+
+    /// The next connection to be read.
+    pub(crate) fn next_ready(&mut self) -> Option<ConnectionKey> {
+        while let Some(key) = self.ready.pop_front() {
+            if let Some(connection) = self.connections.get_mut(key) {
+                connection.queued = false;
+                return Some(key);
+            }
+        }
+        None
+    }
+
+    /// How many wait to be read.
+    pub(crate) fn ready_count(&self) -> usize {
+        self.ready.len()
+    }
+
+    /// Writes into a connection's buffer; it leaves at the next flush.
+    pub(crate) fn write(&mut self, key: ConnectionKey, encode: impl FnOnce(&mut Vec<u8>)) {
+        if let Some(connection) = self.connections.get_mut(key) {
+            encode(connection.stream.output.buffer());
+            self.mark_unsent(key);
+        }
+    }
+
+    /// The connection has output to be handed to the kernel.
+    pub(crate) fn mark_unsent(&mut self, key: ConnectionKey) {
+        if let Some(connection) = self.connections.get_mut(key)
+            && !connection.unsent
+        {
+            connection.unsent = true;
+            self.unsent.push(key);
+        }
+    }
+
+    /// One write for every connection with output.
+    pub(crate) fn flush_all(&mut self) {
+        for index in 0..self.unsent.len() {
+            let key = self.unsent[index];
+            let Some(connection) = self.connections.get_mut(key) else { continue };
+            connection.unsent = false;
+            match connection.stream.send(self.now) {
+                Ok(count) => match &mut connection.party {
+                    Party::Client(client) if client.paused && client.may_ask(connection.stream.output.len()) => {
+                        client.paused = false;
+                        self.queue(key);
+                    }
+                    Party::Peer { .. } | Party::Dialled { .. } => self.peer_bytes += count as u64,
+                    _ => {}
+                },
+                Err(over) => self.broken.push((key, Why::Over(over))),
+            }
+        }
+        self.unsent.clear();
+    }
+
+    fn link_output(&mut self, to: NodeId, purpose: Purpose) -> Option<(ConnectionKey, &mut Output)> {
+        let key = *self.routes.get(&(to, purpose))?;
+        Some((key, &mut self.connections.get_mut(key)?.stream.output))
+    }
+}
+
+impl Outbox for Network {
+    fn send(&mut self, to: NodeId, message: &Message, entries: &[u8]) {
+        let is_append = matches!(message, Message::Append { .. });
+        let purpose = if is_append { Purpose::Entries } else { Purpose::Control };
+        // No link: lost, as on any network. Raft was told when the link broke.
+        let Some((key, output)) = self.link_output(to, purpose) else { return };
+        if output.len() + entries.len() > LINK_OUTPUT_BYTES_MAX {
+            if is_append {
+                self.overflown.insert(to);
+            }
+            return;
+        }
+        wire::encode_raft(message, entries, output.buffer());
+        self.mark_unsent(key);
+    }
+
+    fn flush(&mut self) {
+        self.saved = true;
+        self.flush_all();
+    }
+
+    fn reply(&mut self, client: ClientId, request_id: u64, reply: &Reply) {
+        let key = KeyData::from_ffi(client.0).into();
+        let Some(connection) = self.connections.get_mut(key) else { return };
+        let Party::Client(client) = &mut connection.party else { return };
+        client.in_flight = client.in_flight.saturating_sub(1);
+        wire::encode_reply(request_id, reply, connection.stream.output.buffer());
+        self.mark_unsent(key);
+    }
+}
