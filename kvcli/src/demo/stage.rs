@@ -111,12 +111,17 @@ impl Stage {
 
     /// Waits until the node has applied all that the leader had committed when we began.
     pub(super) fn wait_caught_up(&mut self, at: usize) -> anyhow::Result<()> {
-        let leader = self.wait_leader()?;
-        let goal = self.status(leader).map(|status| status.commit_index);
         let deadline = Instant::now() + PATIENCE;
+        let mut goal = None;
         loop {
             self.cluster.check_running()?;
-            if self.status(at).is_some_and(|status| status.leader.is_some() && Some(status.applied_index) >= goal) {
+            if goal.is_none() {
+                goal = self.leader().and_then(|leader| self.status(leader)).map(|status| status.commit_index);
+            }
+            if let (Some(goal), Some(status)) = (goal, self.status(at))
+                && status.leader.is_some()
+                && status.applied_index >= goal
+            {
                 return Ok(());
             }
             if Instant::now() >= deadline {
