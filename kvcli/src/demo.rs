@@ -112,7 +112,9 @@ fn stop(mut stage: Stage, home: Home) -> anyhow::Result<()> {
     if home.is_kept() {
         let commands = (0..NODES).map(|at| words::join(stage.cluster.run_command(at).iter().map(|word| word.as_os_str())));
         let commands: String = commands.map(|command| format!("\n  {command}")).collect();
-        say(&format!("stopped; kept in {}. Start it again with:{commands}", home.path().display()))?;
+        let (dir, endpoints) = (home.path().display(), stage.cluster.endpoints());
+        say(&format!("stopped; kept in {dir}. Start it again with these, each in a terminal of its own:{commands}"))?;
+        say(&format!("and for kvcli:\n  export KVCLI_ENDPOINTS={endpoints}"))?;
     } else {
         home.leave().context("cannot remove the temporary directory")?;
         say("stopped; nothing left")?;

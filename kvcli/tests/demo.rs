@@ -319,6 +319,8 @@ fn on_a_terminal_the_shell_kills_restarts_and_runs_commands() {
     typist.sees(&format!("paused {dead}"));
     typist.types(&format!("\\resume {dead}\n"));
     typist.sees(&format!("resumed {dead}"));
+    typist.types(&format!("\\resume {dead}\n"));
+    typist.sees("is not paused");
     typist.types("\\explode\n");
     typist.sees("not a command here");
     typist.types("\\help\n");

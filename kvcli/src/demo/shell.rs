@@ -46,9 +46,11 @@ pub(super) fn shell(stage: &mut Stage) -> anyhow::Result<()> {
     let mut input = Input::default();
     loop {
         show(PROMPT.as_bytes())?;
-        let Some(line) = input.line(stage)? else {
-            return Ok(show(b"\n")?);
-        };
+        let line = input.line(stage);
+        if !matches!(line, Ok(Some(_))) {
+            show(b"\n")?; // Ctrl-D and Ctrl-C leave the cursor behind the prompt
+        }
+        let Some(line) = line? else { return Ok(()) };
         let done = match parse(&line) {
             Line::Nothing => Ok(()),
             Line::Help => say(HELP).map_err(Into::into),
@@ -112,7 +114,9 @@ fn act(stage: &mut Stage, verb: Verb, name: &str) -> anyhow::Result<()> {
     let state = stage.cluster.nodes()[at].state();
     let started = Instant::now();
     match (verb, state) {
-        (Verb::Kill | Verb::Pause | Verb::Resume, ProcessState::Down) => Ok(say(&format!("{name} is down"))?),
+        (Verb::Kill | Verb::Pause | Verb::Resume, ProcessState::Down) => Ok(say(&format!("{name} is down: \\restart {name}"))?),
+        (Verb::Pause, ProcessState::Paused) => Ok(say(&format!("{name} is paused already"))?),
+        (Verb::Resume, ProcessState::Running) => Ok(say(&format!("{name} is not paused"))?),
         (Verb::Kill, _) => {
             stage.cluster.kill(at)?;
             without(stage, "killed", &name, leader == Some(at), started)
