@@ -15,9 +15,15 @@
 //! others were: that is a sweep, and between sweeps is a short pause.
 
 mod call; // one call in flight
+#[cfg(test)]
+mod script; // a core, and the network as a test tells it
 mod servers; // whom we know, and the connection to each
 mod sessions; // the number that makes a retry safe
 mod settle; // what a reply, or its absence, means for a call
+#[cfg(test)]
+mod stories; // what it does when the network does this
+#[cfg(test)]
+mod wanderings; // whatever the network does, an outcome is true
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -318,11 +324,6 @@ impl Core {
         self.calls.get(&call).map(|call| self.tried_by(call)).unwrap_or_default()
     }
 
-    /// Whether the call, if given up now, would be unknown: what an interrupted user must be told.
-    pub fn is_ambiguous(&self, call: CallNumber) -> bool {
-        self.calls.get(&call).is_some_and(Call::maybe)
-    }
-
     /// Time never goes back, whatever the caller says.
     fn passed(&mut self, now_us: u64) -> u64 {
         self.now_us = self.now_us.max(now_us);
@@ -495,14 +496,15 @@ impl Core {
     fn tried_by(&self, call: &Call) -> Vec<Tried> {
         let mut reasons = call.reasons.clone();
         match call.phase {
+            // What it did the last time says more than that it is dialled again.
             Phase::Joining(id) => {
                 let greeting = matches!(self.servers.get(id).link, Link::Greeting { .. });
-                reasons.insert(id, if greeting { Reason::NoGreeting } else { Reason::ConnectTimeout });
+                reasons.entry(id).or_insert(if greeting { Reason::NoGreeting } else { Reason::ConnectTimeout });
             }
-            Phase::Waiting { server, .. } => {
+            Phase::Waiting { server, request, .. } if call.attempts.contains_key(&request) => {
                 reasons.insert(server, Reason::NoReply);
             }
-            Phase::Choosing | Phase::Queued | Phase::Pausing { .. } => {}
+            Phase::Waiting { .. } | Phase::Choosing | Phase::Queued | Phase::Pausing { .. } => {}
         }
         reasons.into_iter().map(|(id, reason)| Tried { address: self.servers.get(id).address.clone(), reason }).collect()
     }

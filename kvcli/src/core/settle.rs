@@ -16,7 +16,7 @@ impl Core {
         let Some(call) = self.calls.get_mut(&number) else { return };
         let Some(attempt) = call.attempts.remove(&request) else { return };
         if attempt.kind == AttemptKind::News {
-            return self.news_came(number, id, reply);
+            return self.news_came(number, request, id, reply);
         }
         match (&call.ask, reply) {
             (Ask::Get { .. }, Reply::Value { value, position }) => {
@@ -199,12 +199,14 @@ impl Core {
         self.dequeue();
     }
 
-    fn news_came(&mut self, number: CallNumber, id: ServerId, reply: Reply) {
+    fn news_came(&mut self, number: CallNumber, request: RequestId, id: ServerId, reply: Reply) {
         match reply {
             Reply::Status(status) => {
                 self.sessions.learn(status.applied_index);
                 // Not at once: a node that forgets every session must not be asked in a tight loop.
-                self.pause(number);
+                if self.calls.get(&number).is_some_and(|call| call.waits_for(request)) {
+                    self.pause(number);
+                }
             }
             other => self.drop_server(id, Reason::Garbled(format!("no status: {}", name_of(&other)))),
         }
