@@ -196,7 +196,7 @@ fn listen(
             std::io::ErrorKind::AddrInUse => {
                 let holder = holder::of(socket).unwrap_or_else(|| "another process".to_owned());
                 Exit::Config
-                    .says(format!("{cannot}: {holder} does already; stop it, or give this node another address with --listen-{who}"))
+                    .says(format!("{cannot}: it is in use by {holder}; stop that, or give this node another address with --listen-{who}"))
             }
             std::io::ErrorKind::AddrNotAvailable => {
                 let fix = format!("--listen-{who} with an address of this machine, and --advertise-{who} {listen}");
