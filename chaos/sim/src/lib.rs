@@ -1,1 +1,16 @@
-//! placeholder
+//! A whole cluster in one thread, from a seed: real `Node`s under the real `drive`, on a virtual clock, network and disk.
+//!
+//! What it fakes is only the world: time passes when the next event is due, messages travel as the bytes they would have on a socket and
+//! may be late, lost or overtaken, links are cut and healed, processes are killed with whatever their disk had synced. What it never
+//! does: sleep, read a clock, or share code with what it checks beyond looking at it.
+//!
+//! The same seed gives the same run, event for event: `Report::trace_digest` proves it.
+
+mod check; // what must hold at every step and at the end
+mod client; // appends with sequence numbers, and what was acknowledged
+mod network; // who hears whom, when
+mod plan; // a seed's mix of faults
+mod world; // clock, nodes, events
+
+pub use plan::Plan;
+pub use world::{Report, run};

@@ -1,0 +1,656 @@
+//! The clock, the nodes and the events between them. One event is handled at a time; then the node it concerned is driven until it has
+//! nothing left to do, and looked at.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use data::{FakeDisk, Identity, InitialMember, Options, Store};
+use fastrand::Rng;
+use kvnode::{ClientId, Node, NodeConfig, NodeError, Outbox, drive};
+use raft::{DiskId, Incarnation, Index, Message, NodeId, Term};
+use wire::client::Reply;
+use wire::frame::FrameBuffer;
+use wire::limits::FRAME_BODY_LEN_MAX;
+use wire::peer::PeerFrame;
+
+use crate::check::Checker;
+use crate::client::{Client, PATIENCE_US, Step};
+use crate::network::Network;
+use crate::plan::Plan;
+
+const TICK_US: u64 = 10_000;
+const GREET_EVERY_US: u64 = 20_000;
+/// After the faults the cluster has this long to converge.
+const CONVERGE_US: u64 = 30_000_000;
+
+/// What a run did and saw. A run in which nothing happened has proved nothing: look at the counts.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Report {
+    /// Replays the run.
+    pub seed: u64,
+    /// Virtual time, microseconds.
+    pub simulated_us: u64,
+    /// Appends that were acknowledged; all of them are in the final state, once and in order.
+    pub acknowledged: u64,
+    /// Calls that were sent again.
+    pub retries: u64,
+    /// Processes killed.
+    pub kills: u64,
+    /// Times the network was cut.
+    pub cuts: u64,
+    /// Processes paused.
+    pub pauses: u64,
+    /// Terms that had a leader.
+    pub leader_changes: u64,
+    /// A digest of every event in its order: equal for equal seeds.
+    pub trace_digest: u64,
+}
+
+enum Event {
+    Tick {
+        node: usize,
+        life: u64,
+    },
+    Deliver {
+        from: usize,
+        from_life: u64,
+        to: usize,
+        to_life: u64,
+        frame: Vec<u8>,
+    },
+    Lost {
+        node: usize,
+        life: u64,
+        gone: usize,
+    },
+    SyncDone {
+        node: usize,
+        life: u64,
+    },
+    Kill {
+        node: usize,
+        life: u64,
+    },
+    Greet,
+    Request {
+        client: usize,
+        to: usize,
+        request_id: u64,
+        command: Vec<u8>,
+    },
+    Answer {
+        client: usize,
+        from: usize,
+        request_id: u64,
+        reply: Reply,
+    },
+    /// Nobody has answered this attempt.
+    Impatient {
+        client: usize,
+        attempt: u64,
+    },
+    /// This attempt was refused; the client has been told where to go.
+    Again {
+        client: usize,
+        attempt: u64,
+    },
+    Fault,
+    Restart {
+        node: usize,
+    },
+    Heal,
+}
+
+struct Host {
+    identity: Identity,
+    disk: FakeDisk,
+    /// Counts its processes, from 1; also the incarnation.
+    life: u64,
+    process: Option<(Node, Store<FakeDisk>)>,
+    paused_until_us: u64,
+    /// Its disk will stop at some step: when it does, so does the process.
+    doomed: bool,
+    /// An event will finish the sync under way.
+    syncing: bool,
+    last_tick_us: u64,
+    /// Its clock does not run like the others'.
+    tick_us: u64,
+    /// Peers and their lives that it has exchanged greetings with.
+    greeted: BTreeSet<(usize, u64)>,
+}
+
+struct World {
+    plan: Plan,
+    rng: Rng,
+    now_us: u64,
+    event_count: u64,
+    events: BTreeMap<(u64, u64), Event>,
+    hosts: Vec<Host>,
+    network: Network,
+    clients: Vec<Client>,
+    checker: Checker,
+    report: Report,
+    calm: bool,
+}
+
+/// Runs one plan to its end. Panics, naming the seed, if anything that must hold does not.
+pub fn run(plan: &Plan) -> Report {
+    let mut world = World::new(plan.clone());
+    world.until(plan.faulty_us, |_| false);
+    world.heal_all();
+    let deadline = world.now_us + CONVERGE_US;
+    let converged = world.until(deadline, World::has_converged);
+    assert!(
+        converged,
+        "seed {}: no convergence within {CONVERGE_US} us of virtual time after the last fault:\n{}",
+        plan.seed,
+        world.describe()
+    );
+    world.judge();
+    world.report
+}
+
+impl World {
+    fn new(plan: Plan) -> World {
+        let mut rng = Rng::with_seed(plan.seed ^ 0x5eed);
+        let members: Vec<InitialMember> = (1..=plan.node_count as u64)
+            .map(|id| InitialMember { id: NodeId(id), name: format!("n{id}"), peer_addr: format!("n{id}:7217") })
+            .collect();
+        let named: Vec<(&str, &str)> = members.iter().map(|member| (member.name.as_str(), member.peer_addr.as_str())).collect();
+        let cluster_id = data::cluster_id("", &named);
+        let hosts = members
+            .iter()
+            .map(|member| {
+                let identity = Identity {
+                    cluster_id,
+                    node: member.id,
+                    name: member.name.clone(),
+                    disk_id: DiskId(u128::from(rng.u64(..))),
+                    members: members.clone(),
+                };
+                let mut disk = FakeDisk::new();
+                data::init(&mut disk, &identity, &kvnode::first_entry(&members)).expect("an empty disk takes a node");
+                let tick_us = TICK_US * rng.u64(95..=105) / 100;
+                Host {
+                    identity,
+                    disk,
+                    life: 0,
+                    process: None,
+                    paused_until_us: 0,
+                    doomed: false,
+                    syncing: false,
+                    last_tick_us: 0,
+                    tick_us,
+                    greeted: BTreeSet::new(),
+                }
+            })
+            .collect();
+        let clients = (0..plan.client_count).map(|id| Client::new(id, rng.u128(..), rng.usize(0..plan.node_count))).collect();
+        let report = Report {
+            seed: plan.seed,
+            simulated_us: 0,
+            acknowledged: 0,
+            retries: 0,
+            kills: 0,
+            cuts: 0,
+            pauses: 0,
+            leader_changes: 0,
+            trace_digest: 0,
+        };
+        let calm = plan.fault_every_us.is_none();
+        let mut world = World {
+            plan,
+            rng,
+            now_us: 0,
+            event_count: 0,
+            events: BTreeMap::new(),
+            hosts,
+            network: Network::new(),
+            clients,
+            checker: Checker::default(),
+            report,
+            calm,
+        };
+        for node in 0..world.hosts.len() {
+            world.start(node);
+        }
+        world.after(0, Event::Greet);
+        for client in 0..world.clients.len() {
+            world.clients[client].begin_call();
+            world.send_call(client);
+        }
+        world.next_fault();
+        world
+    }
+
+    // Time.
+
+    fn after(&mut self, delay_us: u64, event: Event) {
+        self.event_count += 1;
+        self.events.insert((self.now_us + delay_us, self.event_count), event);
+    }
+
+    /// Handles events until virtual time `end_us`, or until `done`.
+    fn until(&mut self, end_us: u64, done: impl Fn(&World) -> bool) -> bool {
+        while let Some(((at_us, sequence), event)) = self.events.pop_first() {
+            if at_us >= end_us {
+                self.events.insert((at_us, sequence), event);
+                self.now_us = end_us;
+                return done(self);
+            }
+            self.now_us = at_us;
+            self.trace(at_us ^ sequence.rotate_left(32));
+            self.handle(event);
+            if done(self) {
+                return true;
+            }
+        }
+        unreachable!("ticks never end");
+    }
+
+    fn trace(&mut self, fact: u64) {
+        let digest = (self.report.trace_digest ^ fact).wrapping_mul(0x0000_0100_0000_01b3);
+        self.report.trace_digest = digest ^ (digest >> 29);
+    }
+
+    fn handle(&mut self, event: Event) {
+        match event {
+            Event::Tick { node, life } => self.tick(node, life),
+            Event::Deliver { from, from_life, to, to_life, frame } => {
+                if self.hosts[to].paused_until_us > self.now_us {
+                    let delay_us = self.hosts[to].paused_until_us - self.now_us;
+                    return self.after(delay_us, Event::Deliver { from, from_life, to, to_life, frame });
+                }
+                let same_lives = self.hosts[from].life == from_life && self.hosts[to].life == to_life;
+                if same_lives && self.network.is_open(from, to) && self.hosts[to].greeted.contains(&(from, from_life)) {
+                    self.trace(frame.len() as u64);
+                    let mut received = FrameBuffer::new(FRAME_BODY_LEN_MAX);
+                    let mut rest = &frame[..];
+                    while !rest.is_empty() {
+                        let space = received.space();
+                        let count = space.len().min(rest.len());
+                        space[..count].copy_from_slice(&rest[..count]);
+                        received.filled(count);
+                        rest = &rest[count..];
+                    }
+                    let frame = received.next().expect("a good frame").expect("a whole frame");
+                    let PeerFrame::Raft { message, entries } = wire::peer::decode_peer(frame).expect("what a node sent") else {
+                        unreachable!("links are not simulated")
+                    };
+                    self.with_node(to, |node| node.peer_message(NodeId(from as u64 + 1), message, entries));
+                }
+            }
+            Event::Lost { node, life, gone } => {
+                if self.hosts[node].life == life && self.hosts[node].paused_until_us <= self.now_us {
+                    self.with_node(node, |node| node.leader_lost(NodeId(gone as u64 + 1)));
+                }
+            }
+            Event::SyncDone { node, life } => {
+                if self.hosts[node].life == life && self.hosts[node].syncing {
+                    self.hosts[node].syncing = false;
+                    self.hosts[node].disk.finish_sync();
+                    self.with_node(node, |_| ());
+                }
+            }
+            Event::Kill { node, life } => {
+                if self.hosts[node].life == life {
+                    self.kill(node);
+                }
+            }
+            Event::Greet => self.greet(),
+            Event::Request { client, to, request_id, command } => {
+                if self.hosts[to].paused_until_us > self.now_us {
+                    let delay_us = self.hosts[to].paused_until_us - self.now_us;
+                    return self.after(delay_us, Event::Request { client, to, request_id, command });
+                }
+                let now_us = self.now_us;
+                self.with_node(to, |node| node.request(ClientId(client as u64), request_id, Client::request(&command), now_us));
+            }
+            Event::Answer { client, from, request_id, reply } => self.answer(client, from, request_id, &reply),
+            Event::Impatient { client, attempt } => {
+                if self.clients[client].waits_for(attempt) {
+                    self.clients[client].target = (self.clients[client].target + 1) % self.hosts.len();
+                    self.send_call(client);
+                }
+            }
+            Event::Again { client, attempt } => {
+                if self.clients[client].waits_for(attempt) {
+                    self.send_call(client);
+                }
+            }
+            Event::Fault => self.fault(),
+            Event::Restart { node } => {
+                if self.hosts[node].process.is_none() {
+                    self.start(node);
+                }
+            }
+            Event::Heal => self.network.heal(),
+        }
+    }
+
+    // Nodes.
+
+    fn start(&mut self, node: usize) {
+        let host = &mut self.hosts[node];
+        host.life += 1;
+        host.paused_until_us = 0;
+        host.last_tick_us = self.now_us;
+        host.greeted.clear();
+        host.doomed = false;
+        host.syncing = false;
+        host.disk.hold_syncs(self.plan.slow_syncs && !self.calm);
+        let options = Options { max_log_bytes: Some(16 << 10), ..Options::default() };
+        let opened = Store::open(host.disk.clone(), &host.identity, options);
+        let (mut store, recovered) = opened.unwrap_or_else(|error| panic!("seed {}: n{}: {error}", self.plan.seed, node + 1));
+        let config = NodeConfig {
+            identity: host.identity.clone(),
+            incarnation: Incarnation(host.life),
+            seed: self.rng.u64(..),
+            client_addr: format!("{}:7117", host.identity.name),
+            peer_addr: format!("{}:7217", host.identity.name),
+            version: "sim".into(),
+            election_ticks: 30,
+            heartbeat_ticks: 5,
+            tick_us: TICK_US,
+            max_data_bytes: None,
+        };
+        let started = Node::new(config, recovered, &mut store, self.now_us).expect("a recovered log can be read");
+        self.checker.restarted(host.identity.node);
+        host.process = Some((started, store));
+        let (life, tick_us) = (host.life, host.tick_us);
+        self.with_node(node, |_| ());
+        self.after(tick_us, Event::Tick { node, life });
+    }
+
+    fn kill(&mut self, node: usize) {
+        let host = &mut self.hosts[node];
+        if host.process.take().is_none() {
+            return;
+        }
+        host.disk.crash(self.rng.u64(..));
+        self.report.kills += 1;
+        let delay_us = self.rng.u64(10_000..2_000_000);
+        self.after(delay_us, Event::Restart { node });
+        // The kernel closes its connections and refuses new ones; a peer that is cut off does not hear of it.
+        for peer in 0..self.hosts.len() {
+            if peer != node && self.network.is_open(node, peer) && self.network.is_open(peer, node) {
+                let delay_us = self.rng.u64(100..3_000);
+                self.after(delay_us, Event::Lost { node: peer, life: self.hosts[peer].life, gone: node });
+            }
+        }
+    }
+
+    fn tick(&mut self, node: usize, life: u64) {
+        let host = &mut self.hosts[node];
+        if host.life != life || host.process.is_none() {
+            return;
+        }
+        if host.paused_until_us > self.now_us {
+            // What had arrived is handed in first: those events were put off to the same instant, and come before this one.
+            let delay_us = host.paused_until_us - self.now_us;
+            return self.after(delay_us, Event::Tick { node, life });
+        }
+        let tick_us = host.tick_us;
+        let ticks = ((self.now_us - host.last_tick_us) / tick_us).max(1);
+        host.last_tick_us = self.now_us;
+        let now_us = self.now_us;
+        self.with_node(node, |node| node.tick(u32::try_from(ticks).unwrap_or(u32::MAX), now_us));
+        let sealed = match &mut self.hosts[node].process {
+            Some((_, store)) if store.needs_seal() => store.seal().map_err(NodeError::from),
+            _ => Ok(()),
+        };
+        self.die_if_failed(node, sealed);
+        self.after(tick_us, Event::Tick { node, life });
+    }
+
+    /// Hands an input to a node that is up, then drives it until it has nothing left to do, and looks at it.
+    fn with_node(&mut self, node: usize, input: impl FnOnce(&mut Node)) {
+        let Some((running, store)) = &mut self.hosts[node].process else { return };
+        input(running);
+        let mut outbox = Sent::default();
+        let driven = loop {
+            match drive(running, store, &mut outbox) {
+                Ok(()) => self.checker.look(running),
+                Err(error) => break Err(error),
+            }
+            if !running.has_work() {
+                break if store.needs_prepare() { store.prepare_slice().map_err(NodeError::from) } else { Ok(()) };
+            }
+        };
+        self.carry(node, outbox);
+        self.die_if_failed(node, driven);
+        let host = &mut self.hosts[node];
+        if host.disk.sync_is_held() && !host.syncing {
+            host.syncing = true;
+            let life = host.life;
+            let slowest_us = if self.rng.u32(0..20) == 0 { 500_000 } else { 3_000 };
+            let delay_us = self.rng.u64(100..slowest_us);
+            self.after(delay_us, Event::SyncDone { node, life });
+        }
+    }
+
+    /// A disk that was told to stop ends its process, in the middle of whatever it was doing; what it had sent is on its way. No other
+    /// failure is planned.
+    fn die_if_failed(&mut self, node: usize, result: Result<(), NodeError>) {
+        let Err(error) = result else { return };
+        assert!(self.hosts[node].doomed, "seed {}: n{}: {error}", self.plan.seed, node + 1);
+        self.kill(node);
+    }
+
+    /// What a drive sent is on its way.
+    fn carry(&mut self, node: usize, outbox: Sent) {
+        self.report.leader_changes = self.checker.leader_changes;
+        let from_life = self.hosts[node].life;
+        for (to, message) in &outbox.messages {
+            self.checker.hear(self.hosts[node].identity.node, *to, message);
+        }
+        for (to, frame) in outbox.frames {
+            let to = usize::try_from(to.0 - 1).expect("ids count from 1");
+            if !self.network.is_open(node, to) {
+                continue;
+            }
+            for delay_us in Network::delays(&self.plan, self.calm, &mut self.rng) {
+                let to_life = self.hosts[to].life;
+                self.after(delay_us, Event::Deliver { from: node, from_life, to, to_life, frame: frame.clone() });
+            }
+        }
+        for (client, request_id, reply) in outbox.replies {
+            let client = usize::try_from(client.0).expect("a client's number is its position");
+            for delay_us in Network::delays(&self.plan, self.calm, &mut self.rng) {
+                self.after(delay_us, Event::Answer { client, from: node, request_id, reply: reply.clone() });
+            }
+        }
+    }
+
+    /// Nodes that can reach each other, both ways, and have not met in their present lives, greet each other.
+    fn greet(&mut self) {
+        let node_count = self.hosts.len();
+        for (a, b) in (0..node_count).flat_map(|a| (a + 1..node_count).map(move |b| (a, b))) {
+            let reachable = self.network.is_open(a, b) && self.network.is_open(b, a);
+            let awake = [a, b].iter().all(|node| self.hosts[*node].paused_until_us <= self.now_us);
+            let met = self.hosts[a].greeted.contains(&(b, self.hosts[b].life));
+            let (Some((node_a, _)), Some((node_b, _))) = (&self.hosts[a].process, &self.hosts[b].process) else { continue };
+            if !reachable || !awake || met {
+                continue;
+            }
+            let (hello_a, hello_b) = (node_a.hello(Some(NodeId(b as u64 + 1))), node_b.hello(None));
+            let (life_a, life_b) = (self.hosts[a].life, self.hosts[b].life);
+            self.hosts[a].greeted.insert((b, life_b));
+            self.hosts[b].greeted.insert((a, life_a));
+            self.with_node(b, |node| node.greeted(&hello_a).expect("nobody is wiped here"));
+            self.with_node(a, |node| node.greeted(&hello_b).expect("nobody is wiped here"));
+        }
+        self.after(GREET_EVERY_US, Event::Greet);
+    }
+
+    // Clients.
+
+    fn send_call(&mut self, client: usize) {
+        let caller = &mut self.clients[client];
+        self.report.retries += u64::from(caller.send());
+        let (to, request_id, command, attempt) = (caller.target, caller.request_id(), caller.command(), caller.attempt);
+        for delay_us in Network::delays(&self.plan, self.calm, &mut self.rng) {
+            self.after(delay_us, Event::Request { client, to, request_id, command: command.clone() });
+        }
+        self.after(PATIENCE_US, Event::Impatient { client, attempt });
+    }
+
+    fn answer(&mut self, client: usize, from: usize, request_id: u64, reply: &Reply) {
+        self.trace(request_id);
+        let caller = &mut self.clients[client];
+        match caller.on_reply(request_id, reply) {
+            Step::Done => {
+                self.report.acknowledged += 1;
+                if self.now_us < self.plan.faulty_us {
+                    caller.begin_call();
+                    self.send_call(client);
+                }
+            }
+            Step::Again(to) if caller.target == from => {
+                // A node without a leader answers at once: not quite at once again, or the two spin.
+                caller.target = to.unwrap_or((from + 1) % self.hosts.len());
+                let attempt = caller.attempt;
+                self.after(20_000, Event::Again { client, attempt });
+            }
+            Step::Again(_) | Step::Ignore => (),
+        }
+    }
+
+    // Faults.
+
+    fn next_fault(&mut self) {
+        if let Some(every_us) = self.plan.fault_every_us {
+            let delay_us = self.rng.u64(1..=2 * every_us);
+            self.after(delay_us, Event::Fault);
+        }
+    }
+
+    fn fault(&mut self) {
+        if self.calm {
+            return;
+        }
+        let node = self.rng.usize(0..self.hosts.len());
+        match self.rng.u32(0..4) {
+            0 | 1 if self.plan.kills => {
+                // One, or all of them at once: what is promised is on a majority of disks, not in anybody's memory.
+                let victims = if self.rng.u32(0..8) == 0 { 0..self.hosts.len() } else { node..node + 1 };
+                for victim in victims {
+                    self.strike(victim);
+                }
+            }
+            2 if self.plan.cuts => {
+                self.network.cut_randomly(self.hosts.len(), &mut self.rng);
+                if !self.network.is_whole() {
+                    self.report.cuts += 1;
+                }
+                let delay_us = self.rng.u64(100_000..3_000_000);
+                self.after(delay_us, Event::Heal);
+            }
+            3 if self.plan.pauses && self.hosts[node].process.is_some() => {
+                self.report.pauses += 1;
+                self.hosts[node].paused_until_us = self.now_us + self.rng.u64(10_000..3_000_000);
+            }
+            _ => (),
+        }
+        self.next_fault();
+    }
+
+    /// Kills a process: between two inputs, or at the next but n-th step of its disk.
+    fn strike(&mut self, node: usize) {
+        if self.rng.bool() || self.hosts[node].process.is_none() {
+            return self.kill(node);
+        }
+        self.hosts[node].doomed = true;
+        self.hosts[node].disk.stop_after(self.rng.u64(0..12));
+        let life = self.hosts[node].life;
+        self.after(500_000, Event::Kill { node, life });
+    }
+
+    fn heal_all(&mut self) {
+        self.calm = true;
+        self.network.heal();
+        for node in 0..self.hosts.len() {
+            self.hosts[node].paused_until_us = self.hosts[node].paused_until_us.min(self.now_us);
+            self.hosts[node].disk.hold_syncs(false);
+            if self.hosts[node].process.is_none() {
+                self.start(node);
+            }
+        }
+    }
+
+    // The end.
+
+    fn has_converged(&self) -> bool {
+        let idle = self.clients.iter().all(Client::is_idle);
+        let everywhere = |host: &Host| {
+            let applied = host.process.as_ref().map(|(node, _)| node.digest().0.index);
+            applied == Some(self.checker.applied_index())
+        };
+        idle && self.hosts.iter().all(everywhere)
+    }
+
+    fn describe(&self) -> String {
+        let node = |host: &Host| match &host.process {
+            Some((node, _)) => {
+                format!("{} leader {:?}, applied {}, {:?}\n", node.raft(), node.leader(), node.digest().0, node.status().formed)
+            }
+            None => format!("{} is down\n", host.identity.name),
+        };
+        let client = |client: &Client| format!("client {} call {}, attempt {}\n", client.id, client.request_id(), client.attempt);
+        self.hosts.iter().map(node).chain(self.clients.iter().map(client)).collect()
+    }
+
+    fn judge(&mut self) {
+        self.report.simulated_us = self.now_us;
+        let seed = self.plan.seed;
+        let digests: BTreeSet<(Index, Term, u64)> = self
+            .hosts
+            .iter()
+            .filter_map(|host| host.process.as_ref())
+            .map(|(node, _)| node.digest())
+            .map(|(at, digest)| (at.index, at.term, digest))
+            .collect();
+        assert_eq!(digests.len(), 1, "seed {seed}: the states differ: {digests:?}");
+        for client in &self.clients {
+            // A client stops only when its last call is acknowledged: so the value holds exactly its tokens, each once, in order.
+            let expected: String = client.acknowledged.iter().map(|seq| client.token(*seq)).collect();
+            let name = |host: &Host| host.identity.name.clone();
+            for host in &self.hosts {
+                let Some((node, _)) = &host.process else { continue };
+                let value = node.peek(&client.key()).map(|value| value.value).unwrap_or_default();
+                let agreed = value.iter().zip(expected.as_bytes()).take_while(|(a, b)| a == b).count();
+                let around = |text: &str| text.get(agreed.saturating_sub(20)..).unwrap_or_default().chars().take(60).collect::<String>();
+                assert!(
+                    value == expected.as_bytes(),
+                    "seed {seed}: {} holds other appends of client {} than were acknowledged: from byte {agreed} on ..{}.. instead of ..{}..",
+                    name(host),
+                    client.id,
+                    around(&String::from_utf8_lossy(&value)),
+                    around(&expected),
+                );
+            }
+        }
+    }
+}
+
+/// What one drive sent.
+#[derive(Default)]
+struct Sent {
+    messages: Vec<(NodeId, Message)>,
+    frames: Vec<(NodeId, Vec<u8>)>,
+    replies: Vec<(ClientId, u64, Reply)>,
+}
+
+impl Outbox for Sent {
+    fn send(&mut self, to: NodeId, message: &Message, entries: &[u8]) {
+        let mut frame = Vec::new();
+        wire::peer::encode_raft(message, entries, &mut frame);
+        self.frames.push((to, frame));
+        self.messages.push((to, message.clone()));
+    }
+
+    fn flush(&mut self) {}
+
+    fn reply(&mut self, client: ClientId, request_id: u64, reply: &Reply) {
+        self.replies.push((client, request_id, reply.clone()));
+    }
+}
