@@ -1,0 +1,10 @@
+//! Everything that is tested through the crate's own door. One binary: the cluster that all of it runs on is compiled once.
+
+mod cluster;
+mod hostile;
+mod lab_elections;
+mod lab_replication;
+mod properties;
+mod rules;
+mod scripts;
+mod words;
