@@ -53,7 +53,10 @@ impl<W: Write> Printer<W> {
         match record {
             Record::Identity(identity) => self.identity(identity),
             Record::NoIdentity(None) => self.line("no identity: `kvnode init` has not finished here"),
-            Record::NoIdentity(Some(error)) => self.bad(error.to_string()),
+            Record::NoIdentity(Some(error)) => {
+                self.line(format!("BAD {error}"));
+                self.damage.push(error.to_string());
+            }
             Record::Segment { name, file_len, header: Some(_) } => self.line(format!("{name} ({file_len} bytes)")),
             Record::Segment { name, file_len, header: None } => self.line(format!("{name} ({file_len} bytes) without a header")),
             Record::Batch { offset, header, intact } => {
@@ -76,9 +79,10 @@ impl<W: Write> Printer<W> {
             Record::Entry { index, header, payload } => self.line(format!("    {}", entry(*index, header, payload))),
             Record::Bad { segment, offset, what } => {
                 let text = format!("{segment}: {what} at offset {offset}");
+                self.line(format!("  BAD {text}"));
                 match what {
                     Bad::Batch(_) => self.damage.extend(self.torn.replace(text)),
-                    _ => self.bad(text),
+                    _ => self.damage.push(text),
                 }
             }
         }
@@ -92,18 +96,13 @@ impl<W: Write> Printer<W> {
         }
     }
 
-    fn bad(&mut self, text: String) {
-        self.line(format!("  BAD {text}"));
-        self.damage.push(text);
-    }
-
     fn line(&mut self, line: impl std::fmt::Display) {
         self.closed = self.closed || writeln!(self.out, "{line}").is_err();
     }
 
     fn finish(mut self) -> Verdict {
-        if let Some(torn) = self.torn.take() {
-            self.line(format!("  {torn}, with nothing behind it: a write that was never finished, cut off at the next start"));
+        if self.torn.take().is_some() {
+            self.line("  (nothing good is behind it: a write that was never finished, cut off at the next start)");
         }
         // As above: nobody reads, nothing to do.
         let _ = self.out.flush();

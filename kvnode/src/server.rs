@@ -28,7 +28,7 @@ use mio::{Events, Interest, Poll, Registry, Token, Waker};
 use nix::sys::signal::Signal;
 use raft::{ClusterId, NodeId, RoleName};
 use wire::limits::HELLO_BODY_LEN_MAX;
-use wire::{PeerFrame, Purpose};
+use wire::{Kind, PeerFrame, Purpose, Refused};
 
 use crate::exit::{Exit, Failure, OrExit};
 use crate::logging::Log;
@@ -94,6 +94,8 @@ pub(crate) struct Server {
     cluster_id: ClusterId,
     clock: Clock,
     heartbeat_ticks: u32,
+    /// As the log was told.
+    leads: bool,
     /// Bytes of requests taken in this turn.
     request_bytes: usize,
     /// Ticks since the last save.
@@ -130,6 +132,7 @@ impl Server {
             cluster_id,
             clock: Clock::new(tick, start),
             heartbeat_ticks,
+            leads: false,
             request_bytes: 0,
             idle_ticks: 0,
             next_check: start,
@@ -292,6 +295,10 @@ impl Server {
                 let from = *from;
                 *heard = now;
                 let left = connection.read(&mut bytes, |frame, output, _| {
+                    if frame.kind == Kind::Refused {
+                        // It has not liked our answer to its greeting.
+                        return Err(Why::RefusedByPeer(Refused::decode(frame.body)?));
+                    }
                     match wire::decode_peer(frame)? {
                         PeerFrame::Raft { message, entries } => node.peer_message(from, message, entries),
                         PeerFrame::Ping => wire::encode_pong(output.buffer()),
@@ -387,8 +394,10 @@ impl Server {
                 Event::Formed => tracing::info!("every member was heard: the cluster is formed"),
                 Event::Role { role, term, leader } => {
                     self.log.set_who(format!("{} {role} {term}", self.name));
+                    let led = std::mem::replace(&mut self.leads, *role == RoleName::Leader);
                     match (role, leader) {
                         (RoleName::Leader, _) => tracing::info!("elected"),
+                        (RoleName::Follower, None) if led => tracing::info!("leads no longer"),
                         (RoleName::Follower, Some(leader)) => tracing::info!("follows {}", self.node.name_of(*leader)),
                         (RoleName::Follower, None) => tracing::info!("no leader"),
                         (RoleName::PreCandidate, _) => tracing::info!("no leader: asks the others whether it would be elected"),
@@ -489,21 +498,16 @@ impl Server {
             None => return,
         };
         let Some(connection) = self.network.remove(key) else { return };
-        match connection.party {
-            Party::Dialled { peer, purpose, .. } => {
-                let news = self.links.ended(peer, purpose, Some(key), &why, now);
-                if purpose == Purpose::Entries {
-                    self.node.peer_unreachable(peer);
-                }
-                self.follow_news(peer, news);
+        if matches!(why, Why::Bad(_) | Why::Refuse(_) | Why::RefusedByPeer(_)) && !matches!(connection.party, Party::Leaving) {
+            self.complain(connection.remote, &why, now);
+        }
+        // A peer's own connections tell nothing that our link to it does not.
+        if let Party::Dialled { peer, purpose, .. } = connection.party {
+            let news = self.links.ended(peer, purpose, Some(key), &why, now);
+            if purpose == Purpose::Entries {
+                self.node.peer_unreachable(peer);
             }
-            // Of a peer, its own link tells.
-            Party::Leaving => {}
-            Party::Peer { .. } | Party::Client(_) | Party::Stranger { .. } => {
-                if let Why::Bad(what) = &why {
-                    self.complaints.add(connection.remote, what, now);
-                }
-            }
+            self.follow_news(peer, news);
         }
     }
 
@@ -512,7 +516,9 @@ impl Server {
         notify::stopping();
         tracing::info!("stopping: {signal}");
         self.drive(Instant::now())?;
-        self.store.seal().map_err(|error| fatal(&error.into()))?;
+        if self.store.needs_seal() {
+            self.store.seal().map_err(|error| fatal(&error.into()))?;
+        }
         let start = Instant::now();
         let mut events = Events::with_capacity(POLL_EVENTS_MAX);
         loop {

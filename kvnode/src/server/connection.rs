@@ -77,13 +77,21 @@ pub(crate) enum Why {
     Bad(String),
     /// We say "no": the reason is sent first.
     Refuse(Refused),
-    /// The peer that we dialled said "no".
+    /// The peer said "no".
     RefusedByPeer(Refused),
     /// Our link gave up.
     Link(End),
 }
 
 impl Why {
+    /// The words of a refusal, theirs or ours.
+    pub(crate) fn refusal(&self) -> Option<&str> {
+        match self {
+            Why::Refuse(refused) | Why::RefusedByPeer(refused) => Some(&refused.message),
+            _ => None,
+        }
+    }
+
     /// What it means for a link.
     pub(crate) fn end(&self) -> End {
         match self {
@@ -101,8 +109,8 @@ impl std::fmt::Display for Why {
         match self {
             Why::Over(over) => over.fmt(f),
             Why::Bad(what) => f.write_str(what),
-            Why::Refuse(refused) => f.write_str(&refused.message),
-            Why::RefusedByPeer(refused) => write!(f, "it says: {}", refused.message),
+            Why::Refuse(refused) => write!(f, "refused: {}", refused.message),
+            Why::RefusedByPeer(refused) => write!(f, "refused by it: {}", refused.message),
             Why::Link(End::ConnectTimeout) => f.write_str("cannot connect: no answer"),
             Why::Link(End::Silent) => f.write_str("silent"),
             Why::Link(_) => f.write_str("failed"),

@@ -1,5 +1,6 @@
 //! The first frame, in both directions: who is there, and whether we may talk. Whoever is turned away is told why.
 
+use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use raft::NodeId;
@@ -149,21 +150,23 @@ impl Server {
         let remote = connection.remote;
         self.strangers.push_back((now + GREETING_MAX, key));
         self.network.queue(key);
-        if self.is_news(&refused.message, now) {
-            self.complaints.add(remote, format_args!("refused: {}", refused.message), now);
-        }
+        self.complain(remote, &why, now);
         None
     }
 
-    fn is_news(&mut self, refusal: &str, now: Instant) -> bool {
-        if self.refusals.get(refusal).is_some_and(|told| now.duration_since(*told) < REFUSAL_REPEATED) {
-            return false;
+    /// A line about a connection closed for what came on it. A refusal is logged once, not with every attempt and in every direction:
+    /// whoever is refused comes again and again.
+    pub(super) fn complain(&mut self, remote: SocketAddr, why: &Why, now: Instant) {
+        if let Some(refusal) = why.refusal() {
+            if self.refusals.get(refusal).is_some_and(|told| now.duration_since(*told) < REFUSAL_REPEATED) {
+                return;
+            }
+            if self.refusals.len() >= REFUSALS_MAX {
+                self.refusals.clear();
+            }
+            self.refusals.insert(refusal.to_owned(), now);
         }
-        if self.refusals.len() >= REFUSALS_MAX {
-            self.refusals.clear();
-        }
-        self.refusals.insert(refusal.to_owned(), now);
-        true
+        self.complaints.add(remote, why, now);
     }
 
     /// The time to say who it is, or to read our refusal, is over.

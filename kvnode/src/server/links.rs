@@ -31,7 +31,7 @@ struct Peer {
     resolved: Option<SocketAddr>,
     links: [Slot; 3],
     reach: Reach,
-    /// What was last logged about it, so that a state is logged once and not with every attempt.
+    /// Why its name does not resolve, as it was logged: once, and not with every attempt.
     told: Option<String>,
 }
 
@@ -230,13 +230,10 @@ impl Peer {
         }
     }
 
-    /// The control link is down: one line when it goes down, and one for every new reason why we are turned away.
+    /// The control link is down: one line, unless we were turned away, which is told elsewhere with its reason.
     fn unreached(&mut self, why: &Why, now: Instant) {
         match self.reach {
-            _ if matches!(why.end(), End::Refused) => {
-                self.reach = Reach::Lost;
-                self.tell(&why.to_string());
-            }
+            _ if matches!(why.end(), End::Refused) => self.reach = Reach::Lost,
             Reach::Reached => {
                 self.reach = Reach::Lost;
                 tracing::warn!("{} ({}) is lost: {why}", self.name, self.address);
