@@ -135,6 +135,22 @@ fn a_learner_never_stands() {
 }
 
 #[test]
+fn a_save_begun_before_the_vote_does_not_cover_it() {
+    let mut cluster = lone(RoleName::Follower, 3, start(1, &[], 0));
+    cluster.hold_saves(1);
+    cluster.step(1, 2, append(1, (0, 0), &[1], 0)); // save 1 begins
+    cluster.input(1, |raft| raft.leader_lost(NodeId(2)));
+    cluster.campaign(1);
+    cluster.step(1, 2, pre_vote_reply(2, true));
+    cluster.step(1, 3, vote_reply(2, true)); // of a liar: nobody was asked yet
+    cluster.queue.clear();
+    cluster.finish_save(1);
+    assert_eq!((cluster.raft(1).role(), said(&mut cluster)), (RoleName::Candidate, vec![]), "save 1 holds no vote");
+    cluster.finish_save(1);
+    assert!(cluster.raft(1).is_leader());
+}
+
+#[test]
 fn what_relies_on_nothing_does_not_wait_for_the_disk() {
     let mut cluster = lone(RoleName::Follower, 3, start(1, &[], 0));
     cluster.hold_saves(1);
