@@ -13,6 +13,8 @@ fn lines(cluster: &Cluster, number: usize) -> Vec<String> {
 #[test]
 fn a_healthy_node_logs_its_start_in_ten_lines_and_then_nothing() {
     let cluster = Cluster::start(3);
+    let formed = |number| cluster.log(number).contains("the cluster is formed");
+    wait_until("all have said all they say at a start", PATIENCE, || (0..3).all(formed));
     let started: Vec<Vec<String>> = (0..3).map(|number| lines(&cluster, number)).collect();
     for log in &started {
         assert!(!log.is_empty() && log.len() <= 10, "{} lines:\n{}", log.len(), log.join("\n"));
