@@ -74,7 +74,7 @@ fn status(settings: &Settings) -> Result<(), Failure> {
     match overview.verdict {
         Verdict::Healthy => Ok(()),
         Verdict::Unreachable => Err(unreachable(settings, &overview)),
-        _ => Err(Failure::No(overview.headline())),
+        _ => Err(Failure::NotHealthy(overview.headline())),
     }
 }
 

@@ -3,14 +3,18 @@
 use std::fmt::Write as _;
 use std::io;
 
-use kvcli::{ClerkError, Tried};
-use serde_json::{Value, json};
+use kvcli::ClerkError;
+
+use crate::json;
+use crate::quote::escape;
 
 /// How a command can end without success.
 #[derive(Debug)]
 pub(crate) enum Failure {
     /// A definite "no".
     No(String),
+    /// So says `status`, with a verdict that stands on standard output already.
+    NotHealthy(String),
     /// Not a command that we know, or not in this way.
     Usage(String),
     /// The clerk gave up.
@@ -42,24 +46,17 @@ impl From<io::Error> for Failure {
 }
 
 impl Failure {
-    /// For people: what happened, every endpoint tried and why it did not help, and what to do.
+    /// For people: what happened, every endpoint tried and why it did not help, and what to do. Nothing if they know.
     pub(crate) fn text(&self) -> String {
-        let mut text = String::from("kvcli: ");
+        let mut text = format!("kvcli: {}", self.message());
         let (error, finish, hint) = match self {
-            Failure::No(message) | Failure::Usage(message) => return text + message,
-            Failure::Local(error) => return text + &format!("{error:#}"),
-            Failure::Output(error) => return text + &format!("standard output: {error}"),
-            Failure::Clerk { error, finish, hint } => {
-                text += &self.message();
-                (error, finish, hint.as_ref())
-            }
-            Failure::Interrupted { error, finish } => {
-                text += &self.message();
-                (error, finish, None)
-            }
+            Failure::NotHealthy(_) => return String::new(),
+            Failure::Clerk { error, finish, hint } => (error, finish, hint.as_ref()),
+            Failure::Interrupted { error, finish } => (error, finish, None),
+            Failure::No(_) | Failure::Usage(_) | Failure::Local(_) | Failure::Output(_) => return text,
         };
         for tried in error.endpoints() {
-            let _ = write!(text, "\n  {tried}"); // writing to a String does not fail
+            let _ = write!(text, "\n  {}", escape(tried.to_string().as_bytes())); // writing to a String does not fail
         }
         if let Some(hint) = hint {
             let _ = write!(text, "\n{hint}");
@@ -71,29 +68,27 @@ impl Failure {
     }
 
     /// For programs.
-    pub(crate) fn json(&self, code: u8) -> Value {
+    pub(crate) fn json(&self, code: u8) -> json::Error {
         let (error, hint) = match self {
             Failure::Clerk { error, hint, .. } => (Some(error), hint.as_deref()),
             Failure::Interrupted { error, .. } => (Some(error), None),
             _ => (None, None),
         };
-        let message = match hint {
-            Some(hint) => format!("{}; {hint}", self.message()),
-            None => self.message(),
-        };
-        let endpoints: Vec<Value> = error.map_or(&[][..], ClerkError::endpoints).iter().map(endpoint).collect();
-        json!({
-            "code": code,
-            "message": message,
-            "outcome": self.outcome(),
-            "resume": error.and_then(ClerkError::resume).map(ToString::to_string),
-            "endpoints": endpoints,
-        })
+        json::Error {
+            code,
+            message: match hint {
+                Some(hint) => format!("{}; {hint}", self.message()),
+                None => self.message(),
+            },
+            outcome: self.outcome(),
+            resume: error.and_then(ClerkError::resume).map(ToString::to_string),
+            endpoints: error.map_or(&[][..], ClerkError::endpoints).iter().map(json::Endpoint::new).collect(),
+        }
     }
 
     fn message(&self) -> String {
         match self {
-            Failure::No(message) | Failure::Usage(message) => message.clone(),
+            Failure::No(message) | Failure::NotHealthy(message) | Failure::Usage(message) => message.clone(),
             Failure::Local(error) => format!("{error:#}"),
             Failure::Output(error) => format!("standard output: {error}"),
             Failure::Clerk { error, .. } => what_became(error),
@@ -104,7 +99,7 @@ impl Failure {
     /// What became of the request.
     fn outcome(&self) -> Option<&'static str> {
         match self {
-            Failure::No(_) => Some("no"),
+            Failure::No(_) | Failure::NotHealthy(_) => Some("no"),
             Failure::Usage(_) | Failure::Local(_) => Some("not_done"),
             Failure::Output(_) => None, // it is done: only the answer is lost
             Failure::Clerk { error, .. } | Failure::Interrupted { error, .. } => match error {
@@ -124,11 +119,10 @@ fn what_became(error: &ClerkError) -> String {
         ClerkError::Unknown { resume: None, .. } => {
             "unknown: the write may have happened, and the cluster has forgotten its session: look at the key".into()
         }
-        ClerkError::Refused { message, resume: Some(_), .. } => format!("refused: {message} (the token stays good, at its own cluster)"),
-        ClerkError::Refused { .. } | ClerkError::Rejected { .. } | ClerkError::Local { .. } => error.to_string(),
+        ClerkError::Refused { message, resume, .. } => {
+            let token = if resume.is_some() { " (the token stays good, at its own cluster)" } else { "" };
+            format!("refused: {}{token}", escape(message.as_bytes())) // a node's words
+        }
+        ClerkError::Rejected { .. } | ClerkError::Local { .. } => error.to_string(),
     }
-}
-
-fn endpoint(tried: &Tried) -> Value {
-    json!({ "address": tried.address, "reason": tried.reason.to_string() })
 }

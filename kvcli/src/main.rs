@@ -3,6 +3,7 @@
 mod cli; // the command line
 mod commands; // what each command does
 mod failure; // how a command can end without success
+mod json; // the JSON that scripts rely on
 mod output; // results, in every mode
 mod quote; // bytes as text
 mod running; // a call, from a person's point of view
@@ -43,7 +44,7 @@ fn main() -> ExitCode {
 /// The one place where an end becomes a number.
 fn exit_code(failure: &Failure) -> u8 {
     match failure {
-        Failure::No(_) => 1,
+        Failure::No(_) | Failure::NotHealthy(_) => 1,
         Failure::Usage(_) => 2,
         Failure::Clerk { error, .. } => match error {
             ClerkError::NotDone { .. } => 3,
@@ -62,8 +63,10 @@ fn complain(failure: &Failure, code: u8, json: bool) {
     if code == 141 {
         return; // whoever read us has gone, and knows it
     }
-    let text = if json { failure.json(code).to_string() } else { failure.text() };
-    let _ = writeln!(io::stderr(), "{text}"); // nobody is left to tell
+    let text = if json { serde_json::to_string(&failure.json(code)).unwrap_or_default() } else { failure.text() };
+    if !text.is_empty() {
+        let _ = writeln!(io::stderr(), "{text}"); // nobody is left to tell
+    }
 }
 
 /// Help and version go to standard output with 0, all else to standard error with 2.

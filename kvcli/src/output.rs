@@ -3,18 +3,22 @@
 use std::io::{self, Write};
 
 use kvcli::{Overview, Reading, Verdict, WriteOutcome, Written};
-use serde_json::{Map, Value, json};
-use wire::{NodeStatus, RoleName};
+use serde::Serialize;
+use wire::NodeStatus;
 
 use crate::cli::Mode;
+use crate::json;
 use crate::quote::escape;
+
+const COLUMNS: [&str; 13] =
+    ["NODE", "ADDRESS", "ROLE", "TERM", "COMMIT", "APPLIED", "LOG", "KEYS", "DATA", "SYNC P99", "UP", "VERSION", "PROBLEM"];
 
 /// A put or an append.
 pub(crate) fn written(out: &mut impl Write, mode: Mode, written: &Written) -> io::Result<()> {
     match mode {
         Mode::Table => writeln!(out, "OK"),
         Mode::Plain | Mode::Raw => Ok(()),
-        Mode::Json | Mode::Jsonl => line(out, &json!({ "version": written.version, "position": written.position.0 })),
+        Mode::Json | Mode::Jsonl => document(out, &json::Written { version: written.version, position: written.position.0 }),
     }
 }
 
@@ -24,8 +28,7 @@ pub(crate) fn deleted(out: &mut impl Write, mode: Mode, written: &Written) -> io
         Mode::Table => writeln!(out, "OK"),
         Mode::Plain | Mode::Raw => Ok(()),
         Mode::Json | Mode::Jsonl => {
-            let existed = written.outcome == WriteOutcome::Deleted;
-            line(out, &json!({ "existed": existed, "position": written.position.0 }))
+            document(out, &json::Deleted { existed: written.outcome == WriteOutcome::Deleted, position: written.position.0 })
         }
     }
 }
@@ -36,48 +39,36 @@ pub(crate) fn reading(out: &mut impl Write, mode: Mode, key: &[u8], reading: &Re
     match mode {
         Mode::Raw => out.write_all(&value.value),
         Mode::Table | Mode::Plain => writeln!(out, "{}", escape(&value.value)),
-        Mode::Json | Mode::Jsonl => {
-            let mut fields = Map::new();
-            bytes(&mut fields, "key", key);
-            bytes(&mut fields, "value", &value.value);
-            fields.insert("version".into(), value.version.into());
-            fields.insert("modified".into(), value.modified.0.into());
-            fields.insert("position".into(), reading.position.0.into());
-            line(out, &Value::Object(fields))
-        }
+        Mode::Json | Mode::Jsonl => document(out, &json::Found::new(key, value, reading.position)),
     }
 }
 
 /// A wait that is over.
 pub(crate) fn ready(out: &mut impl Write, mode: Mode, overview: &Overview) -> io::Result<()> {
-    let leader = overview.leader.map(|leader| overview.name_of(leader));
     match mode {
-        Mode::Table => writeln!(out, "{}", overview.headline()),
+        Mode::Table => writeln!(out, "{}", escape(overview.headline().as_bytes())),
         Mode::Plain | Mode::Raw => Ok(()),
-        Mode::Json | Mode::Jsonl => line(out, &json!({ "verdict": overview.verdict.name(), "leader": leader })),
+        Mode::Json | Mode::Jsonl => {
+            let leader = overview.leader.map(|leader| overview.name_of(leader));
+            let nodes = overview.rows.iter().filter(|row| row.status().is_some()).map(|row| row.name()).collect();
+            document(out, &json::Ready { verdict: overview.verdict.name(), leader, nodes })
+        }
     }
 }
 
 /// How a cluster is.
 pub(crate) fn overview(out: &mut impl Write, mode: Mode, overview: &Overview) -> io::Result<()> {
     match mode {
-        Mode::Json | Mode::Jsonl => line(out, &overview_json(overview)),
+        Mode::Json | Mode::Jsonl => document(out, &json::Status::new(overview)),
         Mode::Plain | Mode::Raw => {
-            writeln!(out, "{}\t{}", overview.verdict.name(), overview.headline())?;
-            for cells in cells(overview) {
-                writeln!(out, "{}", cells.map(|cell| escape(cell.as_bytes())).join("\t"))?;
-            }
-            Ok(())
+            writeln!(out, "{}", escape(overview.headline().as_bytes()))?;
+            cells(overview).iter().try_for_each(|cells| writeln!(out, "{}", cells.join("\t")))
         }
+        Mode::Table if overview.verdict == Verdict::Unreachable => writeln!(out, "{}", escape(overview.headline().as_bytes())), // the error names them all
         Mode::Table => {
-            writeln!(out, "{}", overview.headline())?;
-            if overview.verdict != Verdict::Unreachable {
-                writeln!(out)?;
-            }
-            let header =
-                ["NODE", "ADDRESS", "ROLE", "TERM", "COMMIT", "APPLIED", "LOG", "KEYS", "DATA", "SYNC P99", "UP", "VERSION", "PROBLEM"];
-            let mut rows = vec![header.map(String::from)];
-            rows.extend(cells(overview).into_iter().map(|cells| cells.map(|cell| escape(cell.as_bytes()))));
+            writeln!(out, "{}\n", escape(overview.headline().as_bytes()))?;
+            let mut rows = vec![COLUMNS.map(String::from)];
+            rows.extend(cells(overview));
             table(out, &rows)
         }
     }
@@ -97,120 +88,34 @@ fn table<const N: usize>(out: &mut impl Write, rows: &[[String; N]]) -> io::Resu
     Ok(())
 }
 
-fn cells(overview: &Overview) -> Vec<[String; 13]> {
+fn cells(overview: &Overview) -> Vec<[String; COLUMNS.len()]> {
     let cells = overview.rows.iter().map(|row| {
         let number = |number: fn(&NodeStatus) -> u64| row.status().map_or_else(|| "-".into(), |status| number(status).to_string());
         let text = |text: fn(&NodeStatus) -> String| row.status().map_or_else(|| "-".into(), text);
-        let problem = match &row.answer {
-            Ok(_) if row.member.is_none() => "not a member".into(),
-            Ok(status) if status.leader.is_none() => "knows no leader".into(),
-            Ok(_) => String::new(),
-            Err(Some(reason)) => reason.to_string(),
-            Err(None) => "has announced no address yet".into(),
-        };
+        let address = row.status().map_or(&row.address, |status| &status.client_addr);
         [
             row.name().into(),
-            row.status().map_or_else(|| row.address.clone(), |status| status.client_addr.clone()),
-            text(|status| role(status.role).into()),
+            if address.is_empty() { "-".into() } else { address.clone() },
+            text(|status| json::role(status.role).into()),
             number(|status| status.term.0),
             number(|status| status.commit_index.0),
             number(|status| status.applied_index.0),
             text(|status| size(status.log_bytes)),
             number(|status| status.keys),
             text(|status| size(status.data_bytes)),
-            text(|status| format!("{:.1}ms", status.fsync_us_p99 as f64 / 1e3)),
+            text(|status| milliseconds(status.fsync_us_p99)),
             text(|status| uptime(status.uptime_ms)),
             text(|status| status.version.clone()),
-            problem,
+            row.problem().unwrap_or_default(),
         ]
+        .map(|cell| escape(cell.as_bytes())) // names and reasons come from elsewhere
     });
     cells.collect()
 }
 
-fn overview_json(overview: &Overview) -> Value {
-    let nodes: Vec<Value> = overview
-        .rows
-        .iter()
-        .map(|row| {
-            let (member, status) = (row.member.as_ref(), row.status());
-            let field = |field: fn(&NodeStatus) -> Value| status.map_or(Value::Null, field);
-            let known_name = member.map(|member| &member.name).or(status.map(|status| &status.name));
-            let known_id = member.map(|member| member.id).or(status.map(|status| status.id));
-            json!({
-                "name": known_name,
-                "id": known_id.map(|id| id.0),
-                "client_addr": status.map_or(&row.address, |status| &status.client_addr),
-                "peer_addr": status.map(|status| &status.peer_addr).or(member.map(|member| &member.peer_addr)),
-                "reachable": row.answer.is_ok(),
-                "reason": row.answer.as_ref().err().map(|reason| {
-                    reason.as_ref().map_or_else(|| "has announced no address yet".into(), ToString::to_string)
-                }),
-                "role": field(|status| role(status.role).into()),
-                "voter": member.map(|member| member.voter).or(status.map(|status| status.voter)),
-                "leader": field(|status| status.leader.map(|leader| leader.0).into()),
-                "term": field(|status| status.term.0.into()),
-                "first_log_index": field(|status| status.first_log_index.0.into()),
-                "last_log_index": field(|status| status.last_log_index.0.into()),
-                "commit_index": field(|status| status.commit_index.0.into()),
-                "applied_index": field(|status| status.applied_index.0.into()),
-                "snapshot_index": field(|status| status.snapshot_index.0.into()),
-                "log_bytes": field(|status| status.log_bytes.into()),
-                "snapshot_bytes": field(|status| status.snapshot_bytes.into()),
-                "keys": field(|status| status.keys.into()),
-                "data_bytes": field(|status| status.data_bytes.into()),
-                "sessions": field(|status| status.sessions.into()),
-                // As text: a JSON number has no room for all of its 64 bits.
-                "state_digest": field(|status| format!("{:016x}", status.state_digest).into()),
-                "digest_index": field(|status| status.digest_index.0.into()),
-                "peer_messages_received": field(|status| status.peer_messages_received.into()),
-                "peer_bytes": field(|status| status.peer_bytes.into()),
-                "fsync_us_p99": field(|status| status.fsync_us_p99.into()),
-                "uptime_ms": field(|status| status.uptime_ms.into()),
-                "version": field(|status| status.version.clone().into()),
-            })
-        })
-        .collect();
-    json!({
-        "cluster_id": overview.cluster_id.map(|id| id.to_string()),
-        "verdict": overview.verdict.name(),
-        "nodes": nodes,
-    })
-}
-
-/// `"key": text` if the bytes are text, else `"key_b64"`.
-fn bytes(fields: &mut Map<String, Value>, name: &str, bytes: &[u8]) {
-    match str::from_utf8(bytes) {
-        Ok(text) => fields.insert(name.into(), text.into()),
-        Err(_) => fields.insert(format!("{name}_b64"), base64(bytes).into()),
-    };
-}
-
-fn line(out: &mut impl Write, value: &Value) -> io::Result<()> {
-    writeln!(out, "{value}")
-}
-
-/// RFC 4648, with padding.
-fn base64(bytes: &[u8]) -> String {
-    const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    let mut text = String::with_capacity(bytes.len().div_ceil(3) * 4);
-    for chunk in bytes.chunks(3) {
-        let group = chunk.iter().fold(0u32, |group, byte| group << 8 | u32::from(*byte)) << (8 * (3 - chunk.len()));
-        for digit in 0..4 {
-            let letter = ALPHABET[(group >> (18 - 6 * digit) & 63) as usize];
-            text.push(if digit <= chunk.len() { char::from(letter) } else { '=' });
-        }
-    }
-    text
-}
-
-fn role(role: RoleName) -> &'static str {
-    match role {
-        RoleName::Follower => "follower",
-        RoleName::PreCandidate => "pre-candidate",
-        RoleName::Candidate => "candidate",
-        RoleName::Leader => "leader",
-        RoleName::Learner => "learner",
-    }
+fn document(out: &mut impl Write, document: &impl Serialize) -> io::Result<()> {
+    serde_json::to_writer(&mut *out, document)?;
+    writeln!(out)
 }
 
 fn size(bytes: u64) -> String {
@@ -222,11 +127,156 @@ fn size(bytes: u64) -> String {
     }
 }
 
+fn milliseconds(us: u64) -> String {
+    format!("{}.{}ms", us / 1000, us % 1000 / 100)
+}
+
 fn uptime(ms: u64) -> String {
     match ms / 1000 {
         seconds @ 0..=119 => format!("{seconds}s"),
         seconds @ 120..=7_199 => format!("{}m", seconds / 60),
         seconds @ 7_200..=172_799 => format!("{}h", seconds / 3600),
         seconds => format!("{}d", seconds / 86_400),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use kvcli::Reason;
+    use raft::{ClusterId, Index, NodeId, Term};
+    use wire::status::MemberStatus;
+    use wire::{RoleName, Value};
+
+    use super::*;
+
+    const MODES: [Mode; 5] = [Mode::Table, Mode::Plain, Mode::Raw, Mode::Json, Mode::Jsonl];
+
+    fn shown(show: impl Fn(&mut Vec<u8>, Mode) -> io::Result<()>) -> [String; 5] {
+        MODES.map(|mode| {
+            let mut out = Vec::new();
+            show(&mut out, mode).unwrap();
+            String::from_utf8_lossy(&out).into_owned()
+        })
+    }
+
+    #[test]
+    fn a_write_is_ok_on_a_terminal_and_silent_in_a_pipe() {
+        let result = Written { outcome: WriteOutcome::Done, version: 3, position: Index(12) };
+        let json = "{\"version\":3,\"position\":12}\n";
+        assert_eq!(shown(|out, mode| written(out, mode, &result)), ["OK\n", "", "", json, json]);
+        let result = Written { outcome: WriteOutcome::Deleted, version: 0, position: Index(13) };
+        let json = "{\"existed\":true,\"position\":13}\n";
+        assert_eq!(shown(|out, mode| deleted(out, mode, &result)), ["OK\n", "", "", json, json]);
+        let result = Written { outcome: WriteOutcome::NotFound, ..result };
+        assert_eq!(shown(|out, mode| deleted(out, mode, &result))[3], "{\"existed\":false,\"position\":13}\n");
+    }
+
+    #[test]
+    fn a_value_is_raw_in_a_pipe_and_escaped_on_a_terminal() {
+        let found =
+            |value: &[u8]| Reading { value: Some(Value { value: value.to_vec(), version: 2, modified: Index(7) }), position: Index(9) };
+        let text = found(b"a\tb\\\n");
+        let json = "{\"key\":\"k\",\"value\":\"a\\tb\\\\\\n\",\"version\":2,\"modified\":7,\"position\":9}\n";
+        assert_eq!(shown(|out, mode| reading(out, mode, b"k", &text)), ["a\\tb\\\\\\n\n", "a\\tb\\\\\\n\n", "a\tb\\\n", json, json]);
+        let bytes = found(&[0xff, 0x1b]);
+        let mut raw = Vec::new();
+        reading(&mut raw, Mode::Raw, &[0xfe], &bytes).unwrap();
+        assert_eq!(raw, [0xff, 0x1b]);
+        let json = "{\"key_b64\":\"/g==\",\"value_b64\":\"/xs=\",\"version\":2,\"modified\":7,\"position\":9}\n";
+        let [table, plain, _, shown_json, jsonl] = shown(|out, mode| reading(out, mode, &[0xfe], &bytes));
+        assert_eq!([table.as_str(), &plain, &shown_json, &jsonl], ["\\xff\\x1b\n", "\\xff\\x1b\n", json, json]);
+    }
+
+    fn status(id: u64, role: RoleName, leader: Option<u64>) -> Box<NodeStatus> {
+        let member = |id: u64| MemberStatus {
+            id: NodeId(id),
+            name: format!("n{id}"),
+            voter: true,
+            client_addr: format!("h{id}:7117"),
+            peer_addr: format!("h{id}:7217"),
+            announced: true,
+        };
+        Box::new(NodeStatus {
+            cluster_id: ClusterId(0xabc),
+            id: NodeId(id),
+            name: format!("n{id}"),
+            client_addr: format!("h{id}:7117"),
+            peer_addr: format!("h{id}:7217"),
+            role,
+            voter: true,
+            leader: leader.map(NodeId),
+            term: Term(7),
+            first_log_index: Index(1),
+            last_log_index: Index(20),
+            commit_index: Index(19),
+            applied_index: Index(18),
+            snapshot_index: Index(0),
+            log_bytes: 20_000,
+            snapshot_bytes: 0,
+            keys: 4,
+            data_bytes: 99,
+            sessions: 2,
+            state_digest: 0xfeed,
+            digest_index: Index(18),
+            peer_messages_received: 5,
+            peer_bytes: 6,
+            fsync_us_p99: 1_870,
+            uptime_ms: 61_000,
+            version: "0.1.0".into(),
+            formed: true,
+            members: (1..=3).map(member).collect(),
+        })
+    }
+
+    fn degraded() -> Overview {
+        Overview::new(BTreeMap::from([
+            ("h1:7117".to_string(), Ok(status(1, RoleName::Follower, Some(2)))),
+            ("h2:7117".to_string(), Ok(status(2, RoleName::Leader, Some(2)))),
+            ("h3:7117".to_string(), Err(Some(Reason::Connect("connection refused".into())))),
+        ]))
+    }
+
+    #[test]
+    fn status_is_a_verdict_and_a_row_per_member() {
+        let [table, plain, ..] = shown(|out, mode| overview(out, mode, &degraded()));
+        assert_eq!(
+            table,
+            "degraded: 2/3 voters, leader n2, term 7, can lose 0; no answer from n3\n\
+             \n\
+             NODE  ADDRESS  ROLE      TERM  COMMIT  APPLIED  LOG    KEYS  DATA  SYNC P99  UP   VERSION  PROBLEM\n\
+             n1    h1:7117  follower  7     19      18       19KiB  4     99B   1.8ms     61s  0.1.0\n\
+             n2    h2:7117  leader    7     19      18       19KiB  4     99B   1.8ms     61s  0.1.0\n\
+             n3    h3:7117  -         -     -       -        -      -     -     -         -    -        connection refused\n"
+        );
+        assert_eq!(plain.lines().nth(3), Some("n3\th3:7117\t-\t-\t-\t-\t-\t-\t-\t-\t-\t-\tconnection refused"));
+    }
+
+    #[test]
+    fn status_in_json_has_these_fields_in_this_order() {
+        let [.., json] = shown(|out, mode| overview(out, mode, &degraded()));
+        assert_eq!(json.lines().count(), 1);
+        let first = "{\"cluster_id\":\"00000000000000000000000000000abc\",\"verdict\":\"degraded\",\"nodes\":[\
+            {\"name\":\"n1\",\"id\":1,\"client_addr\":\"h1:7117\",\"peer_addr\":\"h1:7217\",\"reachable\":true,\"reason\":null,\
+            \"role\":\"follower\",\"voter\":true,\"leader\":2,\"term\":7,\"first_log_index\":1,\"last_log_index\":20,\"commit_index\":19,\
+            \"applied_index\":18,\"snapshot_index\":0,\"log_bytes\":20000,\"snapshot_bytes\":0,\"keys\":4,\"data_bytes\":99,\"sessions\":2,\
+            \"state_digest\":\"000000000000feed\",\"digest_index\":18,\"peer_messages_received\":5,\"peer_bytes\":6,\
+            \"fsync_us_p99\":1870,\"uptime_ms\":61000,\"version\":\"0.1.0\"},";
+        assert!(json.starts_with(first), "{json}");
+        let last = "{\"name\":\"n3\",\"id\":3,\"client_addr\":\"h3:7117\",\"peer_addr\":\"h3:7217\",\"reachable\":false,\
+            \"reason\":\"connection refused\",\"role\":null,\"voter\":true,\"leader\":null,";
+        assert!(json.contains(last), "{json}");
+    }
+
+    #[test]
+    fn what_comes_from_a_node_cannot_drive_the_terminal() {
+        let mut evil = status(1, RoleName::Leader, Some(1));
+        evil.members.iter_mut().for_each(|member| member.name = "\x1b[2J".into());
+        let overview_of = Overview::new(BTreeMap::from([("h1:7117".to_string(), Ok(evil))]));
+        let [table, plain, _, json, _] = shown(|out, mode| overview(out, mode, &overview_of));
+        for text in [table, plain, json] {
+            assert!(!text.contains('\x1b'), "{text:?}");
+        }
     }
 }

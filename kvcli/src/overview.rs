@@ -67,6 +67,17 @@ impl Row {
         }
     }
 
+    /// Why it does not serve, if it does not.
+    pub fn problem(&self) -> Option<String> {
+        match &self.answer {
+            Ok(_) if self.member.is_none() => Some("not a member".into()),
+            Ok(status) if status.leader.is_none() => Some("knows no leader".into()),
+            Ok(_) => None,
+            Err(Some(reason)) => Some(reason.to_string()),
+            Err(None) => Some("has announced no address yet".into()),
+        }
+    }
+
     fn id(&self) -> Option<NodeId> {
         self.member.as_ref().map(|member| member.id).or_else(|| self.status().map(|status| status.id))
     }

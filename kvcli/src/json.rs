@@ -1,0 +1,207 @@
+//! The JSON that scripts rely on, on standard output and, for errors, on standard error: one document per line, its fields in this
+//! order. Fields are only ever added.
+
+use kvcli::{Overview, Tried};
+use serde::Serialize;
+use wire::{NodeStatus, RoleName};
+
+/// A put or an append.
+#[derive(Serialize)]
+pub(crate) struct Written {
+    pub(crate) version: u64,
+    pub(crate) position: u64,
+}
+
+/// A delete.
+#[derive(Serialize)]
+pub(crate) struct Deleted {
+    pub(crate) existed: bool,
+    pub(crate) position: u64,
+}
+
+/// A get that found something. Bytes that are not UTF-8 are in base 64, in the field with that name.
+#[derive(Serialize)]
+pub(crate) struct Found<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    key: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    key_b64: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    value: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    value_b64: Option<String>,
+    version: u64,
+    modified: u64,
+    position: u64,
+}
+
+impl<'a> Found<'a> {
+    pub(crate) fn new(key: &'a [u8], value: &'a wire::Value, position: raft::Index) -> Found<'a> {
+        let (key, key_b64) = text_or_base64(key);
+        let (text, value_b64) = text_or_base64(&value.value);
+        Found { key, key_b64, value: text, value_b64, version: value.version, modified: value.modified.0, position: position.0 }
+    }
+}
+
+/// A wait that is over.
+#[derive(Serialize)]
+pub(crate) struct Ready<'a> {
+    pub(crate) verdict: &'static str,
+    pub(crate) leader: Option<String>,
+    pub(crate) nodes: Vec<&'a str>,
+}
+
+/// Any failure.
+#[derive(Serialize)]
+pub(crate) struct Error {
+    pub(crate) code: u8,
+    pub(crate) message: String,
+    pub(crate) outcome: Option<&'static str>,
+    pub(crate) resume: Option<String>,
+    pub(crate) endpoints: Vec<Endpoint>,
+}
+
+/// One endpoint that did not help.
+#[derive(Serialize)]
+pub(crate) struct Endpoint {
+    address: String,
+    reason: String,
+}
+
+impl Endpoint {
+    pub(crate) fn new(tried: &Tried) -> Endpoint {
+        Endpoint { address: tried.address.clone(), reason: tried.reason.to_string() }
+    }
+}
+
+/// How a cluster is.
+#[derive(Serialize)]
+pub(crate) struct Status<'a> {
+    cluster_id: Option<String>,
+    verdict: &'static str,
+    nodes: Vec<Node<'a>>,
+}
+
+/// How a member is; of one that does not answer, what the others know.
+#[derive(Serialize)]
+struct Node<'a> {
+    name: Option<&'a str>,
+    id: Option<u64>,
+    client_addr: &'a str,
+    peer_addr: Option<&'a str>,
+    reachable: bool,
+    reason: Option<String>,
+    role: Option<&'static str>,
+    voter: Option<bool>,
+    leader: Option<u64>,
+    term: Option<u64>,
+    first_log_index: Option<u64>,
+    last_log_index: Option<u64>,
+    commit_index: Option<u64>,
+    applied_index: Option<u64>,
+    snapshot_index: Option<u64>,
+    log_bytes: Option<u64>,
+    snapshot_bytes: Option<u64>,
+    keys: Option<u64>,
+    data_bytes: Option<u64>,
+    sessions: Option<u64>,
+    /// As text: a JSON number has no room for all of its 64 bits.
+    state_digest: Option<String>,
+    digest_index: Option<u64>,
+    peer_messages_received: Option<u64>,
+    peer_bytes: Option<u64>,
+    fsync_us_p99: Option<u64>,
+    uptime_ms: Option<u64>,
+    version: Option<&'a str>,
+}
+
+impl<'a> Status<'a> {
+    pub(crate) fn new(overview: &'a Overview) -> Status<'a> {
+        Status {
+            cluster_id: overview.cluster_id.map(|id| id.to_string()),
+            verdict: overview.verdict.name(),
+            nodes: overview.rows.iter().map(Node::new).collect(),
+        }
+    }
+}
+
+impl<'a> Node<'a> {
+    fn new(row: &'a kvcli::overview::Row) -> Node<'a> {
+        let (member, status) = (row.member.as_ref(), row.status());
+        let number = |field: fn(&NodeStatus) -> u64| status.map(field);
+        Node {
+            name: member.map(|member| member.name.as_str()).or(status.map(|status| status.name.as_str())),
+            id: member.map(|member| member.id).or(status.map(|status| status.id)).map(|id| id.0),
+            client_addr: status.map_or(&row.address, |status| &status.client_addr),
+            peer_addr: status.map(|status| status.peer_addr.as_str()).or(member.map(|member| member.peer_addr.as_str())),
+            reachable: status.is_some(),
+            reason: row.problem(),
+            role: status.map(|status| role(status.role)),
+            voter: member.map(|member| member.voter).or(status.map(|status| status.voter)),
+            leader: status.and_then(|status| status.leader).map(|leader| leader.0),
+            term: number(|status| status.term.0),
+            first_log_index: number(|status| status.first_log_index.0),
+            last_log_index: number(|status| status.last_log_index.0),
+            commit_index: number(|status| status.commit_index.0),
+            applied_index: number(|status| status.applied_index.0),
+            snapshot_index: number(|status| status.snapshot_index.0),
+            log_bytes: number(|status| status.log_bytes),
+            snapshot_bytes: number(|status| status.snapshot_bytes),
+            keys: number(|status| status.keys),
+            data_bytes: number(|status| status.data_bytes),
+            sessions: number(|status| status.sessions),
+            state_digest: status.map(|status| format!("{:016x}", status.state_digest)),
+            digest_index: number(|status| status.digest_index.0),
+            peer_messages_received: number(|status| status.peer_messages_received),
+            peer_bytes: number(|status| status.peer_bytes),
+            fsync_us_p99: number(|status| status.fsync_us_p99),
+            uptime_ms: number(|status| status.uptime_ms),
+            version: status.map(|status| status.version.as_str()),
+        }
+    }
+}
+
+pub(crate) fn role(role: RoleName) -> &'static str {
+    match role {
+        RoleName::Follower => "follower",
+        RoleName::PreCandidate => "pre-candidate",
+        RoleName::Candidate => "candidate",
+        RoleName::Leader => "leader",
+        RoleName::Learner => "learner",
+    }
+}
+
+fn text_or_base64(bytes: &[u8]) -> (Option<&str>, Option<String>) {
+    match str::from_utf8(bytes) {
+        Ok(text) => (Some(text), None),
+        Err(_) => (None, Some(base64(bytes))),
+    }
+}
+
+/// RFC 4648, with padding.
+fn base64(bytes: &[u8]) -> String {
+    const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let mut text = String::with_capacity(bytes.len().div_ceil(3) * 4);
+    for chunk in bytes.chunks(3) {
+        let group = chunk.iter().fold(0u32, |group, byte| group << 8 | u32::from(*byte)) << (8 * (3 - chunk.len()));
+        for digit in 0..4 {
+            let letter = ALPHABET[(group >> (18 - 6 * digit) & 63) as usize];
+            text.push(if digit <= chunk.len() { char::from(letter) } else { '=' });
+        }
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn base64_is_that_of_rfc_4648() {
+        let cases = ["", "Zg==", "Zm8=", "Zm9v", "Zm9vYg==", "Zm9vYmE=", "Zm9vYmFy"];
+        for (len, expected) in cases.iter().enumerate() {
+            assert_eq!(base64(&b"foobar"[..len]), *expected);
+        }
+        assert_eq!(base64(&[0xff, 0xfe, 0xfb]), "//77");
+    }
+}
