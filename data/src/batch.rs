@@ -21,6 +21,7 @@
 use raft::{ClusterId, ENTRY_HEADER_LEN, EntryHeader, HardState, Index, NodeId, Term};
 
 use crate::checksum::Seed;
+use crate::disk::nonzero_len;
 use crate::error::{BatchDamage, Nonsense};
 use crate::limits::BATCH_BODY_LEN_MAX;
 use crate::segment::{SEGMENT_HEADER_LEN, SegmentName};
@@ -243,7 +244,7 @@ pub(crate) fn walk_from(bytes: &[u8], start: usize, cluster_id: ClusterId, segme
         let header = bytes.get(offset..)?.first_chunk::<BATCH_HEADER_LEN>()?;
         BatchHeader::decode(header, &seed(offset))
     };
-    let nonzero_end = bytes.iter().rposition(|byte| *byte != 0).map_or(0, |at| at + 1);
+    let nonzero_end = nonzero_len(bytes);
     let mut batches = Vec::new();
     let mut at = start;
     while at < nonzero_end {
@@ -273,4 +274,137 @@ pub(crate) fn walk_from(bytes: &[u8], start: usize, cluster_id: ClusterId, segme
         return Walk { batches, end: at as u64, bad: Some(bad) };
     }
     Walk { batches, end: at as u64, bad: None }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::checksum::hex;
+
+    const SEED: Seed = Seed { cluster_id: ClusterId(0x0102_0304_0506_0708_090a_0b0c_0d0e_0f10), segment: SegmentName(0x1f), offset: 0x140 };
+
+    fn batch(fields: &BatchFields, entries: &[&[u8]]) -> Vec<u8> {
+        let mut bytes = vec![0xee; 7]; // what stood in the buffer before must not matter
+        encode(&mut bytes, &SEED, fields, entries.iter().copied());
+        bytes
+    }
+
+    fn decoded(bytes: &[u8]) -> Option<BatchHeader> {
+        BatchHeader::decode(bytes.first_chunk()?, &SEED)
+    }
+
+    fn one_entry() -> (BatchFields, Vec<u8>) {
+        let header = EntryHeader { term: Term(7), time_ms: 1000, payload_len: 3, kind: raft::EntryKind::Command };
+        let fields = BatchFields {
+            first_index: Index(9),
+            last_entry_term: Term(7),
+            hard_state: HardState { term: Term(8), voted_for: Some(NodeId(3)) },
+            commit_index: Index(6),
+        };
+        (fields, [&header.encode()[..], b"abc"].concat())
+    }
+
+    #[test]
+    fn batch_bytes_are_fixed_for_ever() {
+        let bytes = hex("fa 73 a2 44 0f 3f 84 47 20 00 00 00 01 00 00 00 \
+             09 00 00 00 00 00 00 00 07 00 00 00 00 00 00 00 \
+             08 00 00 00 00 00 00 00 03 00 00 00 00 00 00 00 \
+             06 00 00 00 00 00 00 00 00 00 00 00 00 00 00 00 \
+             07 00 00 00 00 00 00 00 e8 03 00 00 00 00 00 00 \
+             03 00 00 00 01 00 00 00 61 62 63 00 00 00 00 00");
+        let (fields, entry) = one_entry();
+        assert_eq!(batch(&fields, &[&entry]), bytes);
+        let header = decoded(&bytes).expect("the literal is whole");
+        assert_eq!((header.body_len, header.entry_count, header.batch_len()), (32, 1, 96));
+        assert_eq!((header.first_index, header.last_entry_term), (fields.first_index, fields.last_entry_term));
+        assert_eq!((header.hard_state, header.commit_index), (fields.hard_state, fields.commit_index));
+        assert_eq!(SEED.checksum(&bytes[64..]), header.body_crc);
+        let entries = entries(&header, &bytes[64..]).expect("it makes sense");
+        assert_eq!(entries.iter().map(|entry| entry.encoded).collect::<Vec<_>>(), [&entry[..]]);
+        assert_eq!(entries[0].payload(), b"abc");
+    }
+
+    #[test]
+    fn seal_bytes_are_fixed_for_ever() {
+        let bytes = hex("5a 83 ba 0a e6 c8 8d 48 00 00 00 00 00 00 00 00 \
+             0a 00 00 00 00 00 00 00 07 00 00 00 00 00 00 00 \
+             08 00 00 00 00 00 00 00 00 00 00 00 00 00 00 00 \
+             09 00 00 00 00 00 00 00 00 00 00 00 00 00 00 00");
+        let hard_state = HardState { term: Term(8), voted_for: None };
+        let fields = BatchFields { first_index: Index(10), last_entry_term: Term(7), hard_state, commit_index: Index(9) };
+        assert_eq!(batch(&fields, &[]), bytes);
+        assert_eq!(decoded(&bytes).map(|header| (header.body_len, header.hard_state)), Some((0, hard_state)));
+    }
+
+    #[test]
+    fn no_flipped_bit_passes() {
+        let (fields, entry) = one_entry();
+        let whole = batch(&fields, &[&entry]);
+        for bit in 0..whole.len() * 8 {
+            let mut bytes = whole.clone();
+            bytes[bit / 8] ^= 1 << (bit % 8);
+            let passes = decoded(&bytes).is_some_and(|header| header.body_crc == SEED.checksum(&bytes[64..]));
+            assert!(!passes, "bit {bit}");
+        }
+    }
+
+    #[test]
+    fn a_batch_passes_only_where_it_was_written() {
+        let (fields, entry) = one_entry();
+        let whole = batch(&fields, &[&entry]);
+        let header = decoded(&whole).expect("in its place it passes");
+        let elsewhere = [
+            Seed { offset: SEED.offset + 8, ..SEED },
+            Seed { segment: SEED.segment.next(), ..SEED },
+            Seed { cluster_id: ClusterId(1), ..SEED },
+        ];
+        for seed in elsewhere {
+            assert_eq!(BatchHeader::decode(whole.first_chunk().expect("64 bytes"), &seed), None, "{seed:?}");
+            assert_ne!(seed.checksum(&whole[64..]), header.body_crc, "{seed:?}: a body alone");
+        }
+    }
+
+    #[test]
+    fn bodies_that_are_not_what_the_header_says_make_no_sense() {
+        let (fields, entry) = one_entry();
+        let whole = batch(&fields, &[&entry, &entry]);
+        let header = decoded(&whole).expect("it is whole");
+        let body = &whole[64..];
+        assert_eq!(entries(&header, body).map(|entries| entries.len()), Ok(2));
+        let other_count = |entry_count| BatchHeader { entry_count, ..header };
+        assert_eq!(entries(&other_count(1), body).err(), Some(Nonsense::Entries), "bytes are left over");
+        assert_eq!(entries(&other_count(3), body).err(), Some(Nonsense::Entries), "bytes are missing");
+        assert_eq!(entries(&other_count(u32::MAX), body).err(), Some(Nonsense::Entries), "an absurd count");
+        for (offset, value, what) in
+            [(16, 0xff, "a long entry"), (19, 0xff, "an absurd length"), (20, 9, "an unknown kind"), (55, 1, "padding")]
+        {
+            let mut other = body.to_vec();
+            other[offset] = value;
+            assert_eq!(entries(&header, &other).err(), Some(Nonsense::Entries), "{what}");
+        }
+    }
+
+    #[test]
+    fn only_a_batch_that_can_follow_is_admitted() {
+        let vote = |term, node: u64| HardState { term: Term(term), voted_for: (node > 0).then_some(NodeId(node)) };
+        let tip = Tip { base_index: Index(2), last_index: Index(9), hard_state: vote(5, 1) };
+        let fields = BatchFields { first_index: Index(10), last_entry_term: Term(5), hard_state: vote(5, 1), commit_index: Index(9) };
+        let admits = |fields: BatchFields, entry_count| tip.admits(&fields, entry_count);
+        let first = |index| BatchFields { first_index: Index(index), ..fields };
+        let state = |hard_state| BatchFields { hard_state, ..fields };
+        assert_eq!(admits(fields, 1), Ok(()));
+        assert_eq!(admits(fields, 0), Ok(()));
+        assert_eq!(admits(first(3), 1), Ok(()), "replaces everything above the base");
+        assert_eq!(admits(state(vote(6, 0)), 0), Ok(()), "a new term begins without a vote");
+        assert_eq!(admits(first(11), 1), Err(Nonsense::Gap));
+        assert_eq!(admits(first(2), 1), Err(Nonsense::Gap), "at the base");
+        assert_eq!(admits(first(9), 0), Err(Nonsense::Gap), "replaces by nothing");
+        assert_eq!(admits(state(vote(4, 1)), 1), Err(Nonsense::TermFell));
+        assert_eq!(admits(state(vote(5, 2)), 1), Err(Nonsense::VoteChanged));
+        assert_eq!(admits(state(vote(5, 0)), 1), Err(Nonsense::VoteChanged));
+        assert_eq!(admits(BatchFields { last_entry_term: Term(6), ..fields }, 1), Err(Nonsense::EntryTermAhead));
+        assert_eq!(admits(first(u64::MAX), 3), Err(Nonsense::Range));
+        assert_eq!(admits(state(vote(u64::MAX, 1)), 1), Err(Nonsense::Range));
+        assert_eq!(admits(BatchFields { commit_index: Index(1 << 56), ..fields }, 1), Err(Nonsense::Range));
+    }
 }

@@ -37,6 +37,12 @@ impl Seed {
     }
 }
 
+/// Bytes from hexadecimal digits, for literal tests of formats.
+#[cfg(test)]
+pub(crate) fn hex(text: &str) -> Vec<u8> {
+    text.split_whitespace().map(|digits| u8::from_str_radix(digits, 16).expect("two hexadecimal digits")).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

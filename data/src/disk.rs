@@ -72,9 +72,20 @@ pub(crate) fn read_all<D: Disk>(disk: &mut D, file: &D::File, len_max: u64, byte
     }
 }
 
+static ZEROS: [u8; 64 << 10] = [0; 64 << 10];
+
+/// Length of `bytes` without the zeros at its end.
+pub(crate) fn nonzero_len(bytes: &[u8]) -> usize {
+    // Whole pieces first: most of a segment is zeros, and comparing memory is faster than looking at bytes.
+    let mut len = bytes.len();
+    for piece in bytes.rchunks(ZEROS.len()).take_while(|piece| **piece == ZEROS[..piece.len()]) {
+        len -= piece.len();
+    }
+    bytes[..len].iter().rposition(|byte| *byte != 0).map_or(0, |at| at + 1)
+}
+
 /// Writes zeros from `from` to `to`.
 pub(crate) fn write_zeros<D: Disk>(disk: &mut D, file: &D::File, from: u64, to: u64) -> io::Result<()> {
-    static ZEROS: [u8; 64 << 10] = [0; 64 << 10];
     let mut at = from;
     while at < to {
         let piece = usize::try_from(to - at).map_or(ZEROS.len(), |left| left.min(ZEROS.len()));

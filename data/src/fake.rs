@@ -39,6 +39,7 @@ struct State {
     life: u64,
     steps: u64,
     stop_at: Option<u64>,
+    stopped: bool,
     writes: u64,
     fail_write: Option<u64>,
     syncs: u64,
@@ -138,7 +139,7 @@ impl FakeDisk {
         self.state().steps
     }
 
-    /// Lets so many of those calls happen from now on; the next and all others fail, until a crash.
+    /// Lets so many of those calls happen from now on; the next one fails, and from then on everything, until a crash.
     pub fn stop_after(&self, steps: u64) {
         let mut state = self.state();
         state.stop_at = Some(state.steps + steps);
@@ -262,6 +263,7 @@ impl State {
         self.durable_names.retain(|path, _| parent(path).is_empty() || dirs.iter().any(|dir| dir == parent(path)));
         self.names = self.durable_names.clone();
         self.life += 1;
+        self.stopped = false;
         (self.stop_at, self.fail_write, self.fail_sync, self.held, self.finished) = (None, None, None, None, None);
     }
 
@@ -276,15 +278,14 @@ impl State {
     /// Counts a call that changes something.
     fn step(&mut self) -> io::Result<()> {
         self.check_running()?;
+        self.stopped = self.stop_at == Some(self.steps);
+        self.check_running()?;
         self.steps += 1;
         Ok(())
     }
 
     fn check_running(&self) -> io::Result<()> {
-        match self.stop_at {
-            Some(stop_at) if stop_at <= self.steps => Err(io::Error::other("fake disk: stopped")),
-            _ => Ok(()),
-        }
+        if self.stopped { Err(io::Error::other("fake disk: stopped")) } else { Ok(()) }
     }
 
     fn change_names(&mut self, change: NameChange) {

@@ -182,3 +182,80 @@ impl Fields<'_> {
         Some(Identity { cluster_id, node, name, disk_id, members })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::checksum::hex;
+    use crate::fake::FakeDisk;
+
+    fn identity() -> Identity {
+        let member = |id, name: &str, peer_addr: &str| InitialMember { id: NodeId(id), name: name.into(), peer_addr: peer_addr.into() };
+        Identity {
+            cluster_id: ClusterId(0x0102_0304_0506_0708_090a_0b0c_0d0e_0f10),
+            node: NodeId(2),
+            name: "n2".into(),
+            disk_id: DiskId(0xa1a2_a3a4_a5a6_a7a8_a9aa_abac_adae_afb0),
+            members: vec![member(1, "n1", "h1:7217"), member(2, "n2", "h2:7217")],
+        }
+    }
+
+    #[test]
+    fn identity_bytes_are_fixed_for_ever() {
+        let bytes = hex("6b 76 72 61 66 74 69 64 01 00 00 00 10 0f 0e 0d \
+             0c 0b 0a 09 08 07 06 05 04 03 02 01 02 00 00 00 \
+             00 00 00 00 b0 af ae ad ac ab aa a9 a8 a7 a6 a5 \
+             a4 a3 a2 a1 02 00 6e 32 02 00 01 00 00 00 00 00 \
+             00 00 02 00 6e 31 07 00 68 31 3a 37 32 31 37 02 \
+             00 00 00 00 00 00 00 02 00 6e 32 07 00 68 32 3a \
+             37 32 31 37 4c 89 da 1f");
+        assert_eq!(identity().encode(), bytes);
+        assert_eq!(Identity::decode(&bytes).expect("the literal is whole"), identity());
+    }
+
+    #[test]
+    fn cluster_ids_are_fixed_for_ever_and_know_no_order() {
+        let members = [("n3", "h3:7217"), ("n1", "h1:7217"), ("n2", "h2:7217")];
+        assert_eq!(cluster_id("", &members).to_string(), "67c938bd9ce86849a7de3e91a0bab20f");
+        assert_eq!(cluster_id("secret", &members).to_string(), "1a25fd4c5347bf5567f4e134401894e4");
+        let sorted = [("n1", "h1:7217"), ("n2", "h2:7217"), ("n3", "h3:7217")];
+        assert_eq!(cluster_id("", &sorted), cluster_id("", &members));
+        assert_ne!(cluster_id("", &[("n", "1h:7217")]), cluster_id("", &[("n1", "h:7217")]), "the fields run together");
+    }
+
+    #[test]
+    fn a_written_identity_is_read_back_and_outlives_a_crash() {
+        let mut disk = FakeDisk::new();
+        assert!(read_identity(&mut disk).expect("no file is no error").is_none());
+        write_identity(&mut disk, &identity()).expect("the disk is healthy");
+        disk.crash_losing_all();
+        assert_eq!(read_identity(&mut disk).expect("it is whole"), Some(identity()));
+        assert_eq!(disk.files(), [IDENTITY]);
+    }
+
+    #[test]
+    fn no_flip_cut_or_extension_passes() {
+        let whole = identity().encode();
+        for offset in 0..whole.len() {
+            for pattern in [0x01, 0x80, 0xff] {
+                let mut bytes = whole.clone();
+                bytes[offset] ^= pattern;
+                assert!(matches!(Identity::decode(&bytes), Err(IdentityError::Corrupt { .. })), "byte {offset} flipped by {pattern:#x}");
+            }
+            assert!(matches!(Identity::decode(&whole[..offset]), Err(IdentityError::Corrupt { .. })), "cut at {offset}");
+        }
+        let longer = [&whole[..], &[0]].concat();
+        assert!(matches!(Identity::decode(&longer), Err(IdentityError::Corrupt { .. })));
+        assert!(matches!(Identity::decode(&vec![0; IDENTITY_LEN_MAX + 1]), Err(IdentityError::Corrupt { .. })));
+    }
+
+    #[test]
+    fn a_later_format_is_named_and_not_called_damage() {
+        let mut bytes = identity().encode();
+        bytes.truncate(bytes.len() - 4);
+        bytes[8] = 2;
+        let crc = checksum(&[&bytes]);
+        bytes.extend_from_slice(&crc.to_le_bytes());
+        assert!(matches!(Identity::decode(&bytes), Err(IdentityError::Version { version: 2 })));
+    }
+}

@@ -5,7 +5,7 @@ use std::io;
 use raft::{ClusterId, EntryHeader, Index};
 
 use crate::batch::{self, BATCH_HEADER_LEN, BatchHeader, Walk, walk_from};
-use crate::disk::{Disk, read_all};
+use crate::disk::{Disk, nonzero_len, read_all};
 use crate::error::{BatchDamage, Damage, IdentityError, Nonsense};
 use crate::identity::{Identity, read_identity};
 use crate::limits::SEGMENT_LEN_MAX;
@@ -120,7 +120,7 @@ fn segment(name: SegmentName, bytes: &[u8], cluster_id: Option<ClusterId>, see: 
     };
     let header = SegmentHeader::decode(bytes, cluster_id, name);
     see(Record::Segment { name, file_len, header: header.ok() });
-    let unused = bytes.iter().skip(SEGMENT_HEADER_LEN).all(|byte| *byte == 0);
+    let unused = nonzero_len(bytes) <= SEGMENT_HEADER_LEN;
     match header {
         Err(HeaderError::Version(version)) => see(Record::Bad { segment: name, offset: 8, what: Bad::Version(version) }),
         // A segment in the making has no header yet.

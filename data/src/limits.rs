@@ -23,3 +23,5 @@ pub const IDENTITY_LEN_MAX: usize = 64 << 10;
 pub const SEQUENCE_MAX: u64 = u32::MAX as u64;
 /// Bytes after which one read of entries that stand side by side is cut in two.
 pub const READ_LEN_MAX: usize = 1 << 20;
+/// Bytes read at once when single entries are asked for that are not in memory: a restarted node applies its log in order.
+pub const READ_AHEAD_LEN_MAX: usize = 256 << 10;

@@ -58,3 +58,62 @@ pub fn lock(dir: &Path) -> Result<LockGuard, LockError> {
 fn whole_file() -> libc::flock {
     libc::flock { l_type: libc::F_WRLCK as libc::c_short, l_whence: libc::SEEK_SET as libc::c_short, l_start: 0, l_len: 0, l_pid: 0 }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::process::{Command, Stdio};
+
+    use nix::fcntl::FdFlag;
+
+    use super::*;
+
+    const DIR: &str = "KVRAFT_TEST_LOCK_DIR";
+
+    /// What another process finds: `free`, or `held by PID`.
+    fn try_elsewhere(dir: &Path) -> String {
+        let this = std::env::current_exe().expect("a running program has a file");
+        let test = "lock::tests::what_another_process_runs";
+        let output = Command::new(this).args([test, "--exact", "--nocapture"]).env(DIR, dir).output().expect("it starts");
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        text.lines().find_map(|line| line.strip_prefix("lock is ")).unwrap_or_else(|| panic!("no answer in {text}")).to_owned()
+    }
+
+    /// Not a test by itself: `try_elsewhere` runs it in another process, with a directory.
+    #[test]
+    fn what_another_process_runs() {
+        let Some(dir) = std::env::var_os(DIR) else { return };
+        match lock(Path::new(&dir)) {
+            Ok(_) => println!("\nlock is free"),
+            Err(LockError::Held { pid }) => println!("\nlock is held by {pid}"),
+            Err(LockError::Io(error)) => panic!("{error}"),
+        }
+    }
+
+    #[test]
+    fn a_second_process_is_refused_and_told_who_has_it() {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let guard = lock(dir.path()).expect("nobody has it");
+        let pid = std::process::id();
+        // Read by another process: opening and closing the file in this one would drop the lock.
+        let text = Command::new("cat").arg(dir.path().join("lock")).output().expect("cat is everywhere").stdout;
+        assert_eq!(String::from_utf8_lossy(&text), format!("{pid}\n"));
+        assert_eq!(try_elsewhere(dir.path()), format!("held by {pid}"));
+        drop(guard);
+        assert_eq!(try_elsewhere(dir.path()), "free", "and a pid left in the file by a dead process means nothing");
+    }
+
+    #[test]
+    fn a_child_that_inherits_the_open_file_does_not_hold_the_lock() {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let guard = lock(dir.path()).expect("nobody has it");
+        // As careless as can be: the descriptor is passed on. A lock of the open file (flock) would now live as long as the child.
+        fcntl(&guard._file, FcntlArg::F_SETFD(FdFlag::empty())).expect("it is open");
+        let mut child = Command::new("cat").stdin(Stdio::piped()).stdout(Stdio::null()).spawn().expect("cat is everywhere");
+        assert_eq!(try_elsewhere(dir.path()), format!("held by {}", std::process::id()));
+        drop(guard);
+        let found = try_elsewhere(dir.path());
+        drop(child.stdin.take());
+        child.wait().expect("it ends with its input");
+        assert_eq!(found, "free");
+    }
+}

@@ -10,6 +10,7 @@
 //! **The window that remains.** The second case takes the word of the disk for it. If the last batch was synced and acknowledged, then
 //! the node crashed, and then *that* batch rotted before its seal was written, it is dropped as if it had been torn. The seal, an empty
 //! batch 20 ms after the last save and at a clean stop, closes the window: it stands behind the batch. Under load the next batch does.
+//! What rots together with everything behind it, to the end of the log, looks torn as well: nothing is left to prove the contrary.
 //!
 //! Then the last good batch is written again in place and synced, and so are the directories, before anything is returned: what was just
 //! read may have come from the page cache of a system whose last sync failed, and a vote or an acknowledgement must not rest on that.
@@ -23,7 +24,7 @@ use std::io;
 use raft::{ClusterId, EntryId, EntryMeta, HardState, Index, Term};
 
 use crate::batch::{self, BatchFields, BatchHeader, Tip, Walk, walk};
-use crate::disk::{Disk, read_all, write_zeros};
+use crate::disk::{Disk, nonzero_len, read_all, write_zeros};
 use crate::error::{Damage, Nonsense, OpenError};
 use crate::limits::{SEGMENT_LEN_MAX, SEGMENT_LEN_MIN};
 use crate::segment::{HeaderError, LOG_DIR, Place, SEGMENT_HEADER_LEN, Segment, SegmentHeader, SegmentName};
@@ -96,16 +97,20 @@ pub(crate) fn recover<D: Disk>(
         }
     }
     let last = last.ok_or(corrupt(SegmentName::FIRST, SEGMENT_HEADER_LEN as u64, Damage::NoBatch))?;
+    let LastBatch { name, size, offset, bytes: last_bytes } = last;
+    let mut spare = open_spare(disk, cluster_id, name.next(), segment_len, &mut bytes)?;
 
     // So far nothing was written. From here on only what takes back no promise: it can be cut short anywhere and done again.
     if let Some((name, from, to)) = cut {
         let file = open(disk, name)?;
         write_zeros(disk, &file, from, to).and_then(|()| disk.sync(&file)).map_err(io_error(name))?;
     }
-    let LastBatch { name, size, offset, bytes: last_bytes } = last;
     let file = open(disk, name)?;
     disk.write_at(&file, offset, &last_bytes).and_then(|()| disk.sync(&file)).map_err(io_error(name))?;
-    let spare = open_spare(disk, cluster_id, name.next(), segment_len, &mut bytes)?;
+    if spare.is_filled() {
+        // The last life may have failed at syncing this header, or the file behind.
+        spare.finish(disk, cluster_id).map_err(io_error(name.next()))?;
+    }
     disk.sync_dir(LOG_DIR).and_then(|()| disk.sync_dir("")).map_err(|source| OpenError::Io { file: LOG_DIR.to_owned(), source })?;
 
     let last_index = replay.tip().last_index;
@@ -151,26 +156,30 @@ pub(crate) fn segments<D: Disk>(disk: &mut D) -> Result<Vec<SegmentName>, OpenEr
     if names.last().is_none_or(|last| *last >= expected) { Err(corrupt(expected, 0, Damage::Missing)) } else { Ok(names) }
 }
 
-/// The last segment in which a batch was ever begun. Behind it stands the spare and maybe one more, empty file.
+/// The last segment in which a batch was ever begun. Behind it stands the spare and, if that is complete, one more, empty file.
 fn last_used<D: Disk>(disk: &mut D, names: &[SegmentName], bytes: &mut Vec<u8>) -> Result<SegmentName, OpenError> {
-    let mut empty = 0;
+    let mut unused = 0;
+    let mut last_len = 0;
     for name in names.iter().rev() {
         let file = open(disk, *name)?;
         read(disk, *name, &file, bytes)?;
-        if bytes.iter().skip(SEGMENT_HEADER_LEN).all(|byte| *byte == 0) {
-            empty += 1;
+        if nonzero_len(bytes) <= SEGMENT_HEADER_LEN {
+            unused += 1;
+            last_len = if unused == 1 { bytes.len() } else { last_len };
             continue;
         }
-        return match empty {
+        return match unused {
             0 => Err(corrupt(name.next(), 0, Damage::Missing)),
-            1 | 2 => Ok(*name),
+            1 => Ok(*name),
+            2 if last_len == 0 => Ok(*name),
+            // A spare is worked on only once the segment before it holds a batch.
             _ => Err(corrupt(name.next(), SEGMENT_HEADER_LEN as u64, Damage::Empty)),
         };
     }
     Err(corrupt(SegmentName::FIRST, SEGMENT_HEADER_LEN as u64, Damage::NoBatch))
 }
 
-/// The segment behind the last batch: complete, or still to be made. It holds no batch, so whatever its header says is no loss.
+/// The segment behind the last batch: complete, or still to be made.
 fn open_spare<D: Disk>(
     disk: &mut D,
     cluster_id: ClusterId,
@@ -180,16 +189,25 @@ fn open_spare<D: Disk>(
 ) -> Result<Spare<D::File>, OpenError> {
     let file = open(disk, name)?;
     read(disk, name, &file, bytes)?;
-    match SegmentHeader::decode(bytes, cluster_id, name) {
-        // The last life may have failed at syncing this header, or the file behind: done again.
-        Ok(SegmentHeader { size, .. }) => Spare::filled(disk, cluster_id, Segment { name, size, file }).map_err(io_error(name)),
-        Err(HeaderError::Version(version)) => Err(OpenError::Version { segment: name, version }),
-        // A file is never shortened: it may have been meant for a longer batch.
-        Err(HeaderError::Damaged(_)) => {
-            let len = (bytes.len() as u64).next_multiple_of(SEGMENT_LEN_MIN);
-            Ok(Spare::unfinished(name, segment_len.max(len), file))
-        }
+    let file_len = bytes.len() as u64;
+    let error = match SegmentHeader::decode(bytes, cluster_id, name) {
+        Ok(SegmentHeader { size, .. }) => return Ok(Spare::found(Segment { name, size, file })),
+        Err(error) => error,
+    };
+    // The file behind is made when the header is on the disk, and the header is written when the zeros are. It holds no batch, so
+    // what comes from a crash in between is no loss. Longer than its header says is one that was about to hold a longer batch.
+    let complete = match disk.open(&name.next().path()) {
+        Ok(_) => true,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => false,
+        Err(error) => return Err(io_error(name.next())(error)),
+    };
+    match error {
+        HeaderError::Damaged(Damage::SegmentHeader) if !complete => {}
+        HeaderError::Damaged(Damage::Length { expected }) if !complete && expected < file_len => {}
+        error => return Err(header_error(name, error, bytes.len())),
     }
+    // A file is never shortened.
+    Ok(Spare::unfinished(name, segment_len.max(file_len.next_multiple_of(SEGMENT_LEN_MIN)), file))
 }
 
 /// The log as the batches tell it, one after the other.

@@ -171,3 +171,76 @@ impl Place {
 pub(crate) fn segment_len(log_bytes_max: u64) -> u64 {
     (log_bytes_max / 4).clamp(SEGMENT_LEN_MIN, SEGMENT_LEN_MAX) & !(SEGMENT_LEN_MIN - 1)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::checksum::hex;
+
+    const CLUSTER: ClusterId = ClusterId(0x0102_0304_0506_0708_090a_0b0c_0d0e_0f10);
+    const NAME: SegmentName = SegmentName(0x1f);
+
+    fn file() -> (SegmentHeader, Vec<u8>) {
+        let header = SegmentHeader { cluster_id: CLUSTER, name: NAME, size: 16 << 20 };
+        let mut file = header.encode().to_vec();
+        file.resize(16 << 20, 0);
+        (header, file)
+    }
+
+    #[test]
+    fn segment_header_bytes_are_fixed_for_ever() {
+        let bytes = hex("6b 76 72 61 66 74 73 67 01 00 00 00 10 0f 0e 0d \
+             0c 0b 0a 09 08 07 06 05 04 03 02 01 1f 00 00 00 \
+             00 00 00 00 00 00 00 01 00 00 00 00 00 00 00 00 \
+             00 00 00 00 00 00 00 00 00 00 00 00 a5 55 d4 1a");
+        let (header, file) = file();
+        assert_eq!(header.encode()[..], bytes);
+        assert_eq!(SegmentHeader::decode(&file, CLUSTER, NAME), Ok(header));
+        assert_eq!(SegmentHeader::cluster_of(&file), Some(CLUSTER));
+    }
+
+    #[test]
+    fn a_segment_in_the_wrong_place_or_of_the_wrong_length_is_told_apart() {
+        let (_, mut file) = file();
+        let damage = |result: Result<SegmentHeader, HeaderError>| match result {
+            Err(HeaderError::Damaged(damage)) => damage,
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(damage(SegmentHeader::decode(&file, ClusterId(1), NAME)), Damage::OtherCluster(CLUSTER));
+        assert_eq!(damage(SegmentHeader::decode(&file, CLUSTER, SegmentName(7))), Damage::OtherSequence(0x1f));
+        file.push(0);
+        assert_eq!(damage(SegmentHeader::decode(&file, CLUSTER, NAME)), Damage::Length { expected: 16 << 20 });
+        file.truncate(100);
+        assert_eq!(damage(SegmentHeader::decode(&file, CLUSTER, NAME)), Damage::Length { expected: 16 << 20 });
+        file.truncate(63);
+        assert_eq!(damage(SegmentHeader::decode(&file, CLUSTER, NAME)), Damage::SegmentHeader);
+    }
+
+    #[test]
+    fn a_later_format_is_named_and_not_called_damage() {
+        let (_, mut file) = file();
+        file[8] = 2;
+        let crc = checksum(&[&file[..60]]);
+        file[60..64].copy_from_slice(&crc.to_le_bytes());
+        assert_eq!(SegmentHeader::decode(&file, CLUSTER, NAME), Err(HeaderError::Version(2)));
+    }
+
+    #[test]
+    fn one_file_name_per_segment() {
+        assert_eq!(NAME.path(), "log/000000000000001f.seg");
+        assert_eq!(SegmentName::parse("000000000000001f.seg"), Some(NAME));
+        let others = ["1f.seg", "000000000000001F.seg", "+00000000000001f.seg", "0000000000000000.seg", "ffffffffffffffff.seg", "x", ""];
+        for other in others {
+            assert_eq!(SegmentName::parse(other), None, "{other}");
+        }
+    }
+
+    #[test]
+    fn segments_are_a_quarter_of_the_log_within_limits() {
+        let sizes =
+            [(0, 4 << 10), (16 << 10, 4 << 10), (1 << 20, 256 << 10), (100_000, 24_576), (64 << 20, 16 << 20), (u64::MAX, 64 << 20)];
+        for (log_bytes_max, expected) in sizes {
+            assert_eq!(segment_len(log_bytes_max), expected, "{log_bytes_max}");
+        }
+    }
+}

@@ -24,11 +24,14 @@ impl<F> Spare<F> {
         Spare { segment: Segment { name, size, file }, filled: 0, following: None }
     }
 
-    /// A file that recovery found to be complete, header and zeros.
-    pub(crate) fn filled<D: Disk<File = F>>(disk: &mut D, cluster_id: ClusterId, segment: Segment<F>) -> io::Result<Spare<F>> {
-        let mut spare = Spare { filled: segment.size, segment, following: None };
-        spare.finish(disk, cluster_id)?;
-        Ok(spare)
+    /// A file that recovery found to be complete, header and zeros; to be finished once more.
+    pub(crate) fn found(segment: Segment<F>) -> Spare<F> {
+        Spare { filled: segment.size, segment, following: None }
+    }
+
+    /// Whether only `finish` is left to do.
+    pub(crate) fn is_filled(&self) -> bool {
+        self.filled == self.segment.size
     }
 
     pub(crate) fn is_ready(&self) -> bool {
@@ -39,12 +42,12 @@ impl<F> Spare<F> {
     pub(crate) fn lags(&self, used: u64, current_len: u64) -> bool {
         let (filled, size) = (u128::from(self.filled), u128::from(self.segment.size));
         let (used, current_len) = (u128::from(used), u128::from(current_len));
-        !self.is_ready() && (filled == size || filled * current_len < size * (used + current_len / u128::from(PREPARE_LEAD)))
+        !self.is_ready() && (self.is_filled() || filled * current_len < size * (used + current_len / u128::from(PREPARE_LEAD)))
     }
 
     /// Fills and syncs one slice, or finishes the segment when nothing is left to fill.
     pub(crate) fn prepare_slice<D: Disk<File = F>>(&mut self, disk: &mut D, cluster_id: ClusterId) -> io::Result<()> {
-        if self.filled == self.segment.size {
+        if self.is_filled() {
             return self.finish(disk, cluster_id);
         }
         let to = self.segment.size.min(self.filled + PREPARE_SLICE_LEN);
@@ -59,12 +62,16 @@ impl<F> Spare<F> {
         let needed = (crate::segment::SEGMENT_HEADER_LEN as u64 + batch_len).next_multiple_of(SEGMENT_LEN_MIN);
         if self.segment.size < needed {
             self.segment.size = needed;
-            self.following = None;
+            // The header is about to be written again, and a crash may tear it: the file behind would vouch for it.
+            if self.following.take().is_some() {
+                disk.remove(&self.segment.name.next().path())?;
+                disk.sync_dir(LOG_DIR)?;
+            }
         }
         if self.is_ready() {
             return Ok(());
         }
-        if self.filled < self.segment.size {
+        if !self.is_filled() {
             write_zeros(disk, &self.segment.file, self.filled, self.segment.size)?;
             disk.sync(&self.segment.file)?;
             self.filled = self.segment.size;
@@ -79,7 +86,8 @@ impl<F> Spare<F> {
         *current = std::mem::replace(self, spare).segment;
     }
 
-    fn finish<D: Disk<File = F>>(&mut self, disk: &mut D, cluster_id: ClusterId) -> io::Result<()> {
+    /// Writes the header, then makes the file behind.
+    pub(crate) fn finish<D: Disk<File = F>>(&mut self, disk: &mut D, cluster_id: ClusterId) -> io::Result<()> {
         let Segment { name, size, file } = &self.segment;
         disk.write_at(file, 0, &SegmentHeader { cluster_id, name: *name, size: *size }.encode())?;
         disk.sync(file)?;

@@ -1,6 +1,5 @@
 //! The log of a running node: entries are staged, a save writes and syncs them, anybody may read them back.
 
-use std::borrow::Cow;
 use std::collections::VecDeque;
 use std::io;
 
@@ -12,7 +11,7 @@ use crate::checksum::{Seed, checksum};
 use crate::disk::{Disk, SyncStatus};
 use crate::error::{OpenError, StoreError};
 use crate::identity::Identity;
-use crate::limits::{BATCH_BODY_LEN_MAX, CACHE_BYTES_DEFAULT, LOG_BYTES_DEFAULT, READ_LEN_MAX};
+use crate::limits::{BATCH_BODY_LEN_MAX, CACHE_BYTES_DEFAULT, LOG_BYTES_DEFAULT, READ_AHEAD_LEN_MAX, READ_LEN_MAX};
 use crate::recovery::{Recovered, Recovery, recover};
 use crate::segment::{Place, SEGMENT_HEADER_LEN, Segment, SegmentName, segment_len};
 use crate::spare::Spare;
@@ -65,6 +64,8 @@ pub struct Store<D: Disk> {
     commit_index: Index,
     sealed: bool,
     cache: Cache,
+    /// What `entry` read last from the disk.
+    ahead: Ahead,
     /// The first entry that was staged and not written. Whatever `places` says from here on is about to be replaced.
     unsaved: Option<Index>,
     pending: Option<SaveToken>,
@@ -95,6 +96,7 @@ impl<D: Disk> Store<D> {
             commit_index: recovered.commit_index,
             sealed,
             cache: Cache::new(options.cache_bytes),
+            ahead: Ahead::default(),
             unsaved: None,
             pending: None,
             no_space: false,
@@ -167,7 +169,6 @@ impl<D: Disk> Store<D> {
 
     /// Writes and syncs the seal: an empty batch that repeats the hard state. 20 ms after the last save, and at a clean stop.
     pub fn seal(&mut self) -> Result<(), StoreError> {
-        assert!(self.pending.is_none(), "a seal while a save is under way");
         let fields = BatchFields {
             first_index: self.written_last().next(),
             last_entry_term: self.last_entry_term,
@@ -175,6 +176,7 @@ impl<D: Disk> Store<D> {
             commit_index: self.commit_index,
         };
         self.guarded(|store| {
+            assert!(store.pending.is_none(), "a seal while a save is under way");
             store.put_batch(&fields, 0)?;
             store.disk.sync(&store.current.file).map_err(io_error(store.current.name, "sync"))
         })?;
@@ -214,27 +216,39 @@ impl<D: Disk> Store<D> {
 
     /// Appends the encoded entries `first..=last` to `out`, from memory or from the disk.
     pub fn read(&mut self, first: Index, last: Index, out: &mut Vec<u8>) -> Result<(), StoreError> {
-        assert!(self.base.index < first && last <= self.last_index(), "entries {first} to {last} of {}", self.last_index());
+        self.assert_present(first, last);
         let mut index = first;
         while index <= last {
             if let Some(encoded) = self.cache.get(index) {
                 out.extend_from_slice(encoded);
                 index = index.next();
             } else {
-                index = self.read_run(index, last, out)?.next();
+                index = self.read_run(index, last, READ_LEN_MAX, out)?.next();
             }
         }
         Ok(())
     }
 
-    /// One encoded entry, header and payload.
-    pub fn entry(&mut self, index: Index) -> Result<Cow<'_, [u8]>, StoreError> {
-        if self.cache.get(index).is_none() {
-            let mut bytes = Vec::new();
-            self.read(index, index, &mut bytes)?;
-            return Ok(Cow::Owned(bytes));
+    /// One encoded entry, header and payload. Made for asking in order: what is not in memory is read ahead.
+    pub fn entry(&mut self, index: Index) -> Result<&[u8], StoreError> {
+        self.assert_present(index, index);
+        if self.cache.get(index).is_none() && self.ahead.get(index).is_none() {
+            let mut ahead = std::mem::take(&mut self.ahead);
+            ahead.bytes.clear();
+            let last = self.read_run(index, self.last_index(), READ_AHEAD_LEN_MAX, &mut ahead.bytes)?;
+            ahead.first = index;
+            let places = self.places.range(self.position(index)..=self.position(last));
+            ahead.ends = places
+                .scan(0, |end, place| {
+                    Some({
+                        *end += place.len as usize;
+                        *end
+                    })
+                })
+                .collect();
+            self.ahead = ahead;
         }
-        Ok(Cow::Borrowed(self.cache.get(index).unwrap_or_default()))
+        Ok(self.cache.get(index).or_else(|| self.ahead.get(index)).expect("it was just read"))
     }
 
     /// How long the last sync took, microseconds.
@@ -298,9 +312,9 @@ impl<D: Disk> Store<D> {
         batch::encode(&mut self.batch, &seed, fields, encoded);
         self.disk.write_at(file, self.used, &self.batch).map_err(io_error(*name, "write"))?;
 
-        let kept = usize::try_from(fields.first_index.0 - self.base.index.0 - 1).expect("a position in a queue in memory");
-        for replaced in self.places.drain(kept..) {
+        for replaced in self.places.drain(self.position(fields.first_index)..) {
             self.entry_bytes -= u64::from(replaced.len);
+            self.ahead.clear();
         }
         let mut offset = self.used + batch::BATCH_HEADER_LEN as u64;
         for index in (fields.first_index.0..).take(entry_count) {
@@ -323,19 +337,28 @@ impl<D: Disk> Store<D> {
         Ok(())
     }
 
+    fn assert_present(&self, first: Index, last: Index) {
+        let (base, end) = (self.base.index, self.last_index());
+        assert!(base < first && last <= end, "entries {first} to {last} were asked for, the log has those behind {base} up to {end}");
+    }
+
+    /// Where `places` has an entry.
+    fn position(&self, index: Index) -> usize {
+        usize::try_from(index.0 - self.base.index.0 - 1).expect("a position in a queue in memory")
+    }
+
     /// Reads the longest run of entries from `first` on that are not in memory and stand side by side, and returns its last.
-    fn read_run(&mut self, first: Index, last: Index, out: &mut Vec<u8>) -> Result<Index, StoreError> {
-        let position = |index: Index| usize::try_from(index.0 - self.base.index.0 - 1).expect("a position in a queue in memory");
-        let start = self.places[position(first)];
+    fn read_run(&mut self, first: Index, last: Index, len_max: usize, out: &mut Vec<u8>) -> Result<Index, StoreError> {
+        let start = self.places[self.position(first)];
         let (mut end, mut index, mut len) = (start, first, start.len as usize);
-        while index < last && len < READ_LEN_MAX && self.cache.get(index.next()).is_none() {
-            let place = self.places[position(index.next())];
-            if !end.touches(&place) {
+        while index < last && self.cache.get(index.next()).is_none() {
+            let place = self.places[self.position(index.next())];
+            if !end.touches(&place) || len_max < len + place.len as usize {
                 break;
             }
             (end, index, len) = (place, index.next(), len + place.len as usize);
         }
-        let places: Vec<Place> = self.places.range(position(first)..=position(index)).copied().collect();
+        let places: Vec<Place> = self.places.range(self.position(first)..=self.position(index)).copied().collect();
         let at = out.len();
         out.resize(at + len, 0);
         self.guarded(|store| store.read_places(first, &places, &mut out[at..]))?;
@@ -375,6 +398,27 @@ impl<D: Disk> Store<D> {
         let result = act(self);
         self.poisoned = result.is_err();
         result
+    }
+}
+
+/// Consecutive entries, read from the disk together.
+#[derive(Debug, Default)]
+struct Ahead {
+    first: Index,
+    bytes: Vec<u8>,
+    /// Where each ends in `bytes`.
+    ends: Vec<usize>,
+}
+
+impl Ahead {
+    fn get(&self, index: Index) -> Option<&[u8]> {
+        let position = usize::try_from(index.0.checked_sub(self.first.0)?).ok()?;
+        let start = if position == 0 { 0 } else { *self.ends.get(position - 1)? };
+        self.bytes.get(start..*self.ends.get(position)?)
+    }
+
+    fn clear(&mut self) {
+        self.ends.clear();
     }
 }
 

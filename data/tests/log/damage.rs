@@ -1,0 +1,284 @@
+//! What no crash can have done is refused, with file and offset named, and nothing is changed.
+
+use data::fake::FakeDisk;
+use data::{BatchDamage, Damage, OpenError, SegmentName};
+
+use crate::common::{FIRST_SEGMENT, Log, batches, entry, open, segments_in_use, vote};
+
+/// Opens a damaged log, which must fail without a write, and says where the damage was found.
+fn refused(disk: &FakeDisk) -> (String, u64, Damage) {
+    let steps = disk.steps();
+    let result = open(disk);
+    assert_eq!(disk.steps(), steps, "a damaged log was changed");
+    match result {
+        Err(OpenError::Corrupt { segment, offset, damage }) => (segment.to_string(), offset, damage),
+        Err(error) => panic!("not found to be damage: {error}"),
+        Ok((_, content)) => panic!("opened, with {} entries", content.entries.len()),
+    }
+}
+
+/// Several segments, and in each of them several kinds of batch; the last batch is a seal.
+fn long_log() -> Log {
+    let mut log = Log::new();
+    log.append(b"a");
+    log.save(vote(2, 3), log.content.last_index() + 1, &[]);
+    log.save(vote(2, 3), 2, &[entry(2, b"b"), entry(2, &[0; 40]), entry(2, &[0xff; 100])]);
+    log.store.seal().expect("the disk is healthy");
+    // Entries of zeros, and of what looks like numbers.
+    while segments_in_use(&log.disk).len() < 2 {
+        let payload: Vec<u8> = (0..5000_u32).flat_map(|number| (number / 3).to_le_bytes()).collect();
+        log.save(vote(2, 3), log.content.last_index() + 1, &[entry(2, &payload), entry(2, b"")]);
+    }
+    for _ in 0..12 {
+        log.save(vote(2, 3), log.content.last_index() + 1, &[entry(2, &[9; 700])]);
+    }
+    log.store.seal().expect("the disk is healthy");
+    assert!(4 <= segments_in_use(&log.disk).len(), "the log is too short to show anything");
+    log
+}
+
+/// Flips every byte before the last batch by `pattern`. There is none whose flip is harmless: headers, bodies, padding and the zeros
+/// behind the last batch of a segment that is not the last are all covered.
+/// `stride` skips in the long first segment, to save time; the others are flipped whole.
+fn flip_everything_before_the_last_batch(pattern: u8, stride: usize) {
+    let log = long_log();
+    let all = batches(&log.disk);
+    let (last_segment, last_offset, _) = all.last().expect("a log is never without a batch").clone();
+    for segment in segments_in_use(&log.disk) {
+        let len = if segment == last_segment { last_offset } else { log.disk.content(&segment).expect("it is there").len() as u64 };
+        let stride = if segment == FIRST_SEGMENT { stride } else { 1 };
+        for at in (0..len).step_by(stride) {
+            log.disk.flip(&segment, at, pattern);
+            let (named, offset, damage) = refused(&log.disk);
+            log.disk.flip(&segment, at, pattern);
+            assert_eq!(named, segment, "byte {at}: {damage}");
+            // Named is the batch that the byte belongs to, or the header of the segment, or the end of the batches before it.
+            let start =
+                all.iter().filter(|(name, offset, len)| *name == segment && *offset <= at && at < offset + len).map(|found| found.1);
+            let end = all.iter().filter(|(name, ..)| *name == segment).map(|(_, offset, len)| offset + len).max();
+            let expected = if at < 64 { 0 } else { start.chain(end).next().expect("every segment has a batch") };
+            assert_eq!(offset, expected, "{segment} byte {at}: {damage}");
+        }
+    }
+    assert_eq!(open(&log.disk).expect("every flip was taken back").1, log.content);
+}
+
+#[test]
+fn flipping_all_bits_of_any_byte_before_the_last_batch_is_found() {
+    flip_everything_before_the_last_batch(0xff, 1);
+}
+
+#[test]
+fn flipping_the_lowest_bit_of_a_byte_before_the_last_batch_is_found() {
+    flip_everything_before_the_last_batch(0x01, 7);
+}
+
+#[test]
+fn flipping_the_highest_bit_of_a_byte_before_the_last_batch_is_found() {
+    flip_everything_before_the_last_batch(0x80, 11);
+}
+
+#[test]
+fn a_sealed_batch_that_rots_is_found_and_an_unsealed_last_one_is_the_window() {
+    let mut log = Log::new();
+    log.append(b"one");
+    let before = log.content.clone();
+    log.append(b"two");
+    let (segment, offset, len) = log.last_batch();
+    for at in offset..offset + len {
+        let disk = log.disk.fork();
+        disk.flip(&segment, at, 0x10);
+        // Nothing tells this from a torn write. The docs of `recovery` say so.
+        assert_eq!(open(&disk).expect("taken for a torn write").1, before);
+    }
+    log.store.seal().expect("the disk is healthy");
+    for at in offset..offset + len {
+        log.disk.flip(&segment, at, 0x10);
+        let (named, found, _) = refused(&log.disk);
+        assert_eq!((named.as_str(), found), (segment.as_str(), offset), "byte {at}");
+        log.disk.flip(&segment, at, 0x10);
+    }
+}
+
+#[test]
+fn a_sealed_batch_that_is_zeroed_is_found() {
+    let mut log = Log::new();
+    log.append(&[1; 300]);
+    let (segment, offset, len) = log.last_batch();
+    log.store.seal().expect("the disk is healthy");
+    let mut bytes = log.disk.content(&segment).expect("it is there");
+    let range = usize::try_from(offset).expect("short")..usize::try_from(offset + len).expect("short");
+    bytes[range].fill(0);
+    log.disk.set_content(&segment, &bytes);
+    let (named, found, damage) = refused(&log.disk);
+    assert_eq!((named, found), (segment, offset));
+    assert!(matches!(damage, Damage::Batch { batch: BatchDamage::Garbage, next_offset, .. } if next_offset == offset + len), "{damage}");
+}
+
+#[test]
+fn a_bad_body_behind_which_only_garbage_stands_is_damage() {
+    // One torn batch leaves nothing behind its own end, which its good header tells.
+    let mut log = Log::new();
+    log.append(b"one");
+    log.append(&[1; 100]);
+    let (segment, offset, len) = log.last_batch();
+    log.disk.flip(&segment, offset + 70, 1);
+    log.disk.flip(&segment, offset + len + 1000, 1);
+    assert_eq!(refused(&log.disk).1, offset);
+}
+
+#[test]
+fn a_missing_segment_is_named_whichever_it_is() {
+    let log = long_log();
+    let in_use = segments_in_use(&log.disk);
+    let spare = SegmentName(in_use.len() as u64 + 1);
+    for path in in_use.iter().cloned().chain([spare.to_string()]) {
+        let disk = log.disk.fork();
+        disk.delete(&path);
+        assert_eq!(refused(&disk), (path, 0, Damage::Missing));
+    }
+    let disk = log.disk.fork();
+    for path in disk.files().iter().filter(|path| path.starts_with("log/")) {
+        disk.delete(path);
+    }
+    assert_eq!(refused(&disk), (FIRST_SEGMENT.to_owned(), 0, Damage::Missing), "all of them");
+}
+
+#[test]
+fn a_segment_cut_short_or_made_longer_is_refused() {
+    let log = long_log();
+    for segment in segments_in_use(&log.disk) {
+        let whole = log.disk.content(&segment).expect("it is there");
+        for len in [whole.len() - 1, whole.len() - 512, 4096.min(whole.len() - 8), 64, 63, 1, 0] {
+            let disk = log.disk.fork();
+            disk.set_content(&segment, &whole[..len]);
+            let (named, offset, _) = refused(&disk);
+            let expected = if len < 64 { 0 } else { len as u64 };
+            assert_eq!((named, offset), (segment.clone(), expected), "cut to {len}");
+        }
+        let disk = log.disk.fork();
+        disk.set_content(&segment, &[&whole[..], &[0]].concat());
+        let expected = whole.len() as u64;
+        assert_eq!(refused(&disk), (segment, expected, Damage::Length { expected }));
+    }
+}
+
+#[test]
+fn segments_under_each_others_names_are_refused() {
+    let log = long_log();
+    let in_use = segments_in_use(&log.disk);
+    let (second, third) = (&in_use[1], &in_use[2]);
+    let content = |path: &str| log.disk.content(path).expect("it is there");
+    let (second_bytes, third_bytes) = (content(second), content(third));
+    log.disk.set_content(second, &third_bytes);
+    log.disk.set_content(third, &second_bytes);
+    assert_eq!(refused(&log.disk), (second.clone(), 0, Damage::OtherSequence(3)));
+}
+
+#[test]
+fn the_log_of_another_cluster_is_refused() {
+    let log = long_log();
+    let mut identity = crate::common::identity();
+    identity.cluster_id = raft::ClusterId(7);
+    match data::Store::open(log.disk.clone(), &identity, data::Options::default()) {
+        Err(OpenError::Corrupt { segment: SegmentName(1), offset: 0, damage: Damage::OtherCluster(found) }) => {
+            assert_eq!(found, crate::common::identity().cluster_id);
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn a_batch_copied_elsewhere_never_passes() {
+    let log = long_log();
+    let all = batches(&log.disk);
+    let (last_segment, last_offset, last_len) = all.last().expect("a log is never without a batch").clone();
+    let end = usize::try_from(last_offset + last_len).expect("short");
+    for (segment, offset, len) in &all {
+        let from = usize::try_from(*offset).expect("short");
+        let batch = log.disk.content(segment).expect("it is there")[from..][..usize::try_from(*len).expect("short")].to_vec();
+        // Behind the last batch, where the next one would stand: another segment, or another offset.
+        let disk = log.disk.fork();
+        let mut bytes = disk.content(&last_segment).expect("it is there");
+        if bytes.len() < end + batch.len() {
+            continue;
+        }
+        bytes[end..end + batch.len()].copy_from_slice(&batch);
+        disk.set_content(&last_segment, &bytes);
+        assert_eq!(open(&disk).expect("taken for a torn write").1, log.content, "{segment} {offset}");
+    }
+}
+
+#[test]
+fn the_log_of_another_node_in_parts_never_passes() {
+    // The same batches at the same places, under another cluster id: what a recycled block would hold.
+    let log = long_log();
+    let mut identity = crate::common::identity();
+    identity.cluster_id = raft::ClusterId(7);
+    let mut disk = FakeDisk::new();
+    data::init(&mut disk, &identity, &crate::common::first_entry()).expect("a new disk is healthy");
+    let ours = log.disk.content(FIRST_SEGMENT).expect("it is there");
+    let mut theirs = disk.content(FIRST_SEGMENT).expect("it is there");
+    let (_, second, _) = batches(&log.disk)[1].clone();
+    let second = usize::try_from(second).expect("short");
+    theirs[second..].copy_from_slice(&ours[second..]);
+    disk.set_content(FIRST_SEGMENT, &theirs);
+    let (_, recovered) = data::Store::open(disk, &identity, data::Options::default()).expect("taken for a torn write");
+    assert_eq!(recovered.entries.len(), 1);
+}
+
+#[test]
+fn any_bytes_whatever_are_refused_or_cut_without_a_panic() {
+    let log = long_log();
+    let mut rng = fastrand::Rng::with_seed(0x5eed);
+    let in_use = segments_in_use(&log.disk);
+    let (mut opened, mut damaged) = (0, 0);
+    let (last_segment, offset, len) = log.last_batch();
+    let last_range = usize::try_from(offset).expect("short")..usize::try_from(offset + len).expect("short");
+    let last_batch = log.disk.content(&last_segment).expect("it is there")[last_range.clone()].to_vec();
+    for round in 0..1500 {
+        let disk = log.disk.fork();
+        for _ in 0..rng.usize(1..4) {
+            let segment = &in_use[rng.usize(..in_use.len())];
+            let mut bytes = disk.content(segment).expect("it is there");
+            let at = rng.usize(..bytes.len());
+            let len = rng.usize(1..=(bytes.len() - at).min(5000));
+            match rng.u8(..4) {
+                0 => bytes[at..at + len].fill(0),
+                1 => bytes[at..at + len].fill(0xff),
+                2 => rng.fill(&mut bytes[at..at + len]),
+                _ => bytes.truncate(at),
+            }
+            disk.set_content(segment, &bytes);
+        }
+        match open(&disk) {
+            Err(OpenError::Corrupt { .. }) => damaged += 1,
+            Ok((_, content)) => {
+                opened += 1;
+                // Only what reaches to the end of the log can pass for a torn write.
+                assert!(log.history.contains(&content), "round {round}: a log that never was");
+                let last = disk.content(&last_segment).expect("it is there")[last_range.clone()] == last_batch;
+                assert!(!last || content == log.content, "round {round}: batches dropped from before the last");
+            }
+            Err(error) => panic!("round {round}: {error}"),
+        }
+    }
+    assert!(0 < opened && 1000 < damaged, "{opened} opened, {damaged} refused");
+}
+
+#[test]
+fn inspect_shows_what_is_left_of_a_damaged_log() {
+    let log = long_log();
+    let all = batches(&log.disk);
+    let (segment, offset, _) = all[3].clone();
+    log.disk.flip(&segment, offset + 70, 1);
+    let (mut intact, mut not_intact, mut bad) = (0, 0, Vec::new());
+    data::inspect(&mut log.disk.clone(), &mut |record| match record {
+        data::Record::Batch { intact: true, .. } => intact += 1,
+        data::Record::Batch { offset, intact: false, .. } => not_intact += offset,
+        data::Record::Bad { segment, offset, .. } => bad.push((segment.to_string(), offset)),
+        _ => {}
+    })
+    .expect("the directory can be listed");
+    assert_eq!((intact, not_intact, bad), (all.len() - 1, offset, vec![(segment, offset)]));
+}

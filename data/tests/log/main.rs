@@ -1,0 +1,9 @@
+//! The log as a whole, on a fake disk: what is found again after a crash, what is refused after damage.
+
+mod common; // a log, and the model that it is compared with
+
+mod crashes; // any crash at any step
+mod damage; // what no crash can have done
+mod lab_cases; // rows T-60 to T-63
+mod running; // reading, sealing, rolling, failing
+mod torn; // the last batch, cut or torn at every byte
