@@ -107,6 +107,7 @@ fn wait_until(what: &str, mut holds: impl FnMut() -> bool) {
     let deadline = Instant::now() + PATIENCE;
     while !holds() {
         assert!(Instant::now() < deadline, "waited in vain until {what}");
+        // sleeps because the condition is another process's, and is looked at again at once after
         std::thread::sleep(Duration::from_millis(5));
     }
 }
