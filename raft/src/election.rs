@@ -236,9 +236,7 @@ impl Raft {
     /// Lets the node whose pre-vote we granted go first: two candidates at once split the votes.
     fn give_way(&mut self) {
         let timeout_ticks = self.rng.u32(HURRIED_RETRY_TICKS);
-        if let Role::Follower(Follower { timer, .. }) = &mut self.role
-            && timer.hurried_left.is_some()
-        {
+        if let Some(timer) = self.role.timer_mut().filter(|timer| timer.hurried_left.is_some()) {
             timer.ticks = 0;
             timer.timeout_ticks = timeout_ticks;
         }

@@ -125,14 +125,8 @@ impl Saves {
     /// Takes the promises that are true on disk, in the order they were made.
     pub(crate) fn take_released(&mut self, term: Term, stable: Index) -> Vec<(NodeId, Message)> {
         let finished = self.finished;
-        let mut released = Vec::new();
-        self.promises.retain(|promise| {
-            let is_released = promise.relies_on <= finished;
-            if is_released {
-                released.push((promise.to, promise.message.clone()));
-            }
-            !is_released
-        });
+        let released = self.promises.extract_if(.., |promise| promise.relies_on <= finished);
+        let released: Vec<(NodeId, Message)> = released.map(|promise| (promise.to, promise.message)).collect();
         for (to, message) in &released {
             if let Message::AppendReply { term: promised, outcome: AppendOutcome::Accepted { match_index } } = message {
                 assert_eq!(*promised, term, "an acknowledgement to {to} outlived its term");
