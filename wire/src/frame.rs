@@ -213,7 +213,7 @@ impl FrameBuffer {
             self.bytes.copy_within(self.start..self.end, 0);
             (self.start, self.end) = (0, self.end - self.start);
         }
-        if was_full && (self.end == self.bytes.len() || self.bytes.len() < READ_BUFFER_KEPT_LEN) {
+        if self.end == self.bytes.len() || (was_full && self.bytes.len() < READ_BUFFER_KEPT_LEN) {
             let len_max = (FRAME_HEADER_LEN + self.body_len_max).max(READ_BUFFER_LEN);
             let len = (self.bytes.len() * 2).clamp(READ_BUFFER_LEN, len_max).max(self.bytes.len());
             self.bytes.reserve_exact(len - self.bytes.len());
@@ -318,6 +318,21 @@ mod tests {
         assert_eq!(buffer.next(), Ok(None));
         buffer.space();
         assert_eq!(buffer.allocated_len(), READ_BUFFER_LEN);
+    }
+
+    #[test]
+    fn there_is_space_after_a_large_frame_that_did_not_fill_the_buffer() {
+        let bytes = frame(Kind::Request, &[0; READ_BUFFER_KEPT_LEN + 1]);
+        let mut buffer = FrameBuffer::new(FRAME_BODY_LEN_MAX);
+        let mut rest = bytes.as_slice();
+        while !rest.is_empty() {
+            assert_eq!(buffer.next(), Ok(None));
+            rest = feed(&mut buffer, rest);
+        }
+        assert!(buffer.next().unwrap().is_some());
+        assert_eq!(buffer.next(), Ok(None));
+        // A read into no space would look like the end of the stream.
+        assert!(!buffer.space().is_empty());
     }
 
     #[test]
