@@ -498,6 +498,7 @@ impl Server {
             None => return,
         };
         let Some(connection) = self.network.remove(key) else { return };
+        tracing::debug!("closed {} ({:?}): {why}", connection.remote, connection.party);
         if matches!(why, Why::Bad(_) | Why::Refuse(_) | Why::RefusedByPeer(_)) && !matches!(connection.party, Party::Leaving) {
             self.complain(connection.remote, &why, now);
         }
