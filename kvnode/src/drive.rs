@@ -55,7 +55,7 @@ pub fn drive<D: Disk>(node: &mut Node, store: &mut Store<D>, outbox: &mut impl O
     if let Some((first, last)) = released.committed {
         let mut index = first;
         while index <= last {
-            node.apply(index, &store.entry(index)?)?;
+            node.apply(index, store.entry(index)?)?;
             index = index.next();
         }
     }

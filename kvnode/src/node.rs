@@ -122,13 +122,13 @@ impl Node {
         let latest_membership = recovered.entries.iter().rev().find(|meta| meta.kind == EntryKind::Membership);
         let mut voters = Vec::new();
         if let Some(meta) = latest_membership {
-            let list = decode_members(*meta, &store.entry(meta.index)?)?;
+            let list = decode_members(*meta, store.entry(meta.index)?)?;
             voters.extend(list.iter().filter(|member| member.voter).map(|member| member.id));
             members.set(list);
         }
         for meta in recovered.entries.iter().filter(|meta| meta.index > recovered.commit_index && meta.kind == EntryKind::Command) {
             let entry = store.entry(meta.index)?;
-            if let Ok(Command::Announce(announce)) = Command::decode(payload(&entry)) {
+            if let Ok(Command::Announce(announce)) = Command::decode(payload(entry)) {
                 members.hear(announce.node, announce.disk_id);
             }
         }
