@@ -1,4 +1,4 @@
-//! The command line, as clap knows it. What it means stands in DESIGN section 7; scripts rely on it.
+//! The command line, as clap knows it. What scripts rely on stands in docs/COMMANDS.md.
 
 use std::ffi::OsString;
 use std::path::PathBuf;
