@@ -17,6 +17,7 @@ enum Event {
     Read { node: u8 },
     Campaign { node: u8 },
     LeaderLost { node: u8 },
+    Depose { node: u8 },
     Unreachable { node: u8, peer: u8 },
     StepDown { node: u8 },
     HoldSaves { node: u8 },
@@ -43,6 +44,7 @@ fn event() -> impl Strategy<Value = Event> {
         4 => byte().prop_map(|node| Event::Read { node }),
         1 => byte().prop_map(|node| Event::Campaign { node }),
         2 => byte().prop_map(|node| Event::LeaderLost { node }),
+        2 => byte().prop_map(|node| Event::Depose { node }),
         1 => (byte(), byte()).prop_map(|(node, peer)| Event::Unreachable { node, peer }),
         1 => byte().prop_map(|node| Event::StepDown { node }),
         3 => byte().prop_map(|node| Event::HoldSaves { node }),
@@ -70,9 +72,14 @@ impl Run {
         Some(self.node(byte)).filter(|node| self.cluster.is_up(*node))
     }
 
-    /// Clients mostly find the leader.
+    /// Clients mostly find the leader, or one that still believes it leads.
     fn asked(&self, byte: u8) -> Option<u64> {
-        if byte < 100 { self.up(byte) } else { self.cluster.leader() }
+        let believes = |node: &u64| self.cluster.is_up(*node) && self.cluster.raft(*node).is_leader();
+        match byte {
+            0..80 => self.up(byte),
+            80..160 => self.cluster.ids().into_iter().find(believes),
+            160.. => self.cluster.leader(),
+        }
     }
 
     fn happen(&mut self, event: Event) {
@@ -121,6 +128,18 @@ impl Run {
                 if let Some((node, leader)) = self.up(node).and_then(|node| Some((node, self.cluster.raft(node).leader()?))) {
                     self.cluster.input(node, |raft| raft.leader_lost(leader));
                     self.cluster.turn(node);
+                }
+            }
+            // The leader is cut off and does not notice; another is elected behind its back.
+            Event::Depose { node } => {
+                if let (Some(node), Some(leader)) = (self.up(node), self.cluster.leader())
+                    && node != leader
+                {
+                    self.cluster.isolate(leader);
+                    let up: Vec<u64> = self.cluster.ids().into_iter().filter(|node| self.cluster.is_up(*node)).collect();
+                    up.iter().for_each(|node| self.cluster.input(*node, |raft| raft.leader_lost(raft::NodeId(leader))));
+                    self.cluster.input(node, raft::Raft::campaign);
+                    self.cluster.settle();
                 }
             }
             Event::Unreachable { node, peer } => {
