@@ -101,7 +101,11 @@ fn wait(all: bool, settings: &Settings) -> Result<(), Failure> {
             return Err(Failure::Interrupted { error: ClerkError::NotDone { endpoints }, finish: None });
         }
         if began.elapsed() + LOOK_AGAIN >= settings.timeout {
-            return Err(Failure::Clerk { error: ClerkError::NotDone { endpoints }, finish: None, hint: Some(overview.headline()) });
+            return Err(Failure::Clerk {
+                error: ClerkError::NotDone { endpoints },
+                finish: None,
+                hint: Some(escape(overview.headline().as_bytes())),
+            });
         }
         clerk.turn(LOOK_AGAIN).map_err(plainly)?;
     }

@@ -1,0 +1,322 @@
+//! A node that does what a test tells it to: enough of one to talk to, and as unhelpful as the test needs it.
+
+use std::collections::BTreeMap;
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::sync::{Arc, Mutex};
+use std::thread;
+
+use raft::{ClusterId, Index, NodeId, Term};
+use wire::limits::FRAME_BODY_LEN_MAX;
+use wire::status::MemberStatus;
+use wire::{
+    Command, FrameBuffer, Kind, MemberAddress, NodeStatus, Op, RefusedReason, Reply, Request, RoleName, SessionId, Value, Welcome,
+    WriteOutcome, Written,
+};
+
+/// The cluster of all fake nodes.
+pub(crate) const CLUSTER: ClusterId = ClusterId(7);
+
+/// How a node treats whoever talks to it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) enum Manner {
+    /// As the leader of a healthy cluster.
+    Serves,
+    /// Names this leader.
+    Follows(Option<String>),
+    /// Accepts connections, and never says a word.
+    Silent,
+    /// Greets, and answers nothing.
+    Mute,
+    /// Does what it is asked, and ends the connection instead of answering, so often; then serves.
+    LosesAnswers(usize),
+    /// Answers every request with this.
+    Answers(Reply),
+    /// Refuses to talk.
+    Refuses(RefusedReason),
+    /// Speaks HTTP.
+    Garbage,
+}
+
+/// A node, for as long as the test lives.
+#[derive(Clone)]
+pub(crate) struct Fake {
+    /// Where it listens.
+    pub(crate) address: String,
+    shared: Arc<Mutex<Shared>>,
+}
+
+struct Shared {
+    manner: Manner,
+    id: u64,
+    members: Vec<(u64, String)>,
+    unformed: bool,
+    applied_index: u64,
+    state: BTreeMap<Vec<u8>, (Vec<u8>, u64, u64)>,
+    /// What each call was told: the same again.
+    replies: BTreeMap<(SessionId, u64), Reply>,
+    asked: Vec<String>,
+}
+
+impl Fake {
+    /// One node, alone in its cluster.
+    pub(crate) fn new(manner: Manner) -> Fake {
+        let fake = Fake::listening("127.0.0.1:0".parse().expect("an address"), manner);
+        fake.join(1, &[(1, fake.address.clone())]);
+        fake
+    }
+
+    /// Three nodes that know each other.
+    pub(crate) fn cluster(manners: [Manner; 3]) -> [Fake; 3] {
+        let fakes = manners.map(|manner| Fake::listening("127.0.0.1:0".parse().expect("an address"), manner));
+        let members: Vec<(u64, String)> = (1..).zip(&fakes).map(|(id, fake)| (id, fake.address.clone())).collect();
+        for (id, fake) in (1..).zip(&fakes) {
+            fake.join(id, &members);
+        }
+        fakes
+    }
+
+    /// At this address; alone in its cluster.
+    pub(crate) fn at(address: SocketAddr, manner: Manner) -> Fake {
+        let fake = Fake::listening(address, manner);
+        fake.join(1, &[(1, fake.address.clone())]);
+        fake
+    }
+
+    /// From now on.
+    pub(crate) fn behave(&self, manner: Manner) {
+        self.shared().manner = manner;
+    }
+
+    /// The cluster never had all its members together.
+    pub(crate) fn unform(&self) {
+        self.shared().unformed = true;
+    }
+
+    /// How far it has applied.
+    pub(crate) fn apply_to(&self, index: u64) {
+        self.shared().applied_index = index;
+    }
+
+    /// Every request it got, as text.
+    pub(crate) fn asked(&self) -> Vec<String> {
+        self.shared().asked.clone()
+    }
+
+    /// What a key holds.
+    pub(crate) fn value(&self, key: &[u8]) -> Option<Vec<u8>> {
+        self.shared().state.get(key).map(|(value, ..)| value.clone())
+    }
+
+    fn join(&self, id: u64, members: &[(u64, String)]) {
+        let mut shared = self.shared();
+        shared.id = id;
+        shared.members = members.to_vec();
+    }
+
+    fn listening(address: SocketAddr, manner: Manner) -> Fake {
+        let listener = TcpListener::bind(address).expect("a listener");
+        let address = listener.local_addr().expect("its address").to_string();
+        let shared = Shared {
+            manner,
+            id: 1,
+            members: Vec::new(),
+            unformed: false,
+            applied_index: 5,
+            state: BTreeMap::new(),
+            replies: BTreeMap::new(),
+            asked: Vec::new(),
+        };
+        let fake = Fake { address, shared: Arc::new(Mutex::new(shared)) };
+        let node = fake.clone();
+        thread::spawn(move || {
+            for stream in listener.incoming().map_while(Result::ok) {
+                let node = node.clone();
+                thread::spawn(move || node.talk(stream));
+            }
+        });
+        fake
+    }
+
+    fn shared(&self) -> std::sync::MutexGuard<'_, Shared> {
+        self.shared.lock().expect("no test panics with it")
+    }
+
+    /// Until either side has enough.
+    fn talk(&self, mut stream: TcpStream) -> Option<()> {
+        let mut buffer = FrameBuffer::new(FRAME_BODY_LEN_MAX);
+        loop {
+            let count = stream.read(buffer.space()).ok().filter(|count| *count > 0)?;
+            buffer.filled(count);
+            while let Some(frame) = buffer.next().ok()? {
+                let manner = self.shared().manner.clone();
+                let mut out = Vec::new();
+                match (frame.kind, manner) {
+                    (_, Manner::Silent) => {}
+                    (_, Manner::Garbage) => out.extend_from_slice(b"HTTP/1.1 400 Bad Request\r\n\r\n"),
+                    (Kind::Hello, Manner::Refuses(reason)) => {
+                        wire::encode_refused(&wire::Refused { reason, message: "this is cluster \x1b[31mred".into() }, &mut out);
+                        stream.write_all(&out).ok()?;
+                        return None;
+                    }
+                    (Kind::Hello, _) => wire::encode_welcome(&self.welcome(), &mut out),
+                    (_, Manner::Mute) => {
+                        self.shared().asked.push("unheard".into());
+                    }
+                    (_, manner) => {
+                        let (id, request) = wire::decode_request(frame).ok()?;
+                        let reply = self.answer(&request, &manner)?;
+                        wire::encode_reply(id, &reply, &mut out);
+                    }
+                }
+                stream.write_all(&out).ok()?;
+            }
+        }
+    }
+
+    fn welcome(&self) -> Welcome {
+        let shared = self.shared();
+        let member =
+            |(id, client_addr): &(u64, String)| MemberAddress { id: NodeId(*id), name: format!("n{id}"), client_addr: client_addr.clone() };
+        Welcome {
+            cluster_id: CLUSTER,
+            node: NodeId(shared.id),
+            applied_index: Index(shared.applied_index),
+            leader: shared.leader(),
+            members: shared.members.iter().map(member).collect(),
+            version: "0.1.0".into(),
+        }
+    }
+
+    /// `None` ends the connection.
+    fn answer(&self, request: &Request<'_>, manner: &Manner) -> Option<Reply> {
+        let mut shared = self.shared();
+        shared.asked.push(name_of(request));
+        if matches!(request, Request::Status) {
+            return Some(Reply::Status(Box::new(shared.status())));
+        }
+        match manner {
+            Manner::Answers(reply) => Some(reply.clone()),
+            Manner::Follows(leader) => {
+                let client_addr = leader.clone().unwrap_or_default();
+                Some(Reply::NotLeader { leader: shared.leader(), client_addr })
+            }
+            Manner::LosesAnswers(left) => {
+                shared.manner = if *left > 1 { Manner::LosesAnswers(left - 1) } else { Manner::Serves };
+                shared.serve(request);
+                None
+            }
+            _ => shared.serve(request),
+        }
+    }
+}
+
+impl Shared {
+    fn leader(&self) -> Option<NodeId> {
+        match &self.manner {
+            Manner::Follows(leader) => {
+                let leader = leader.as_ref()?;
+                self.members.iter().find(|(_, address)| address == leader).map(|(id, _)| NodeId(*id))
+            }
+            _ => Some(NodeId(self.id)),
+        }
+    }
+
+    fn serve(&mut self, request: &Request<'_>) -> Option<Reply> {
+        match request {
+            Request::Get { key } => {
+                let value = self.state.get(*key).map(|(value, version, modified)| Value {
+                    value: value.clone(),
+                    version: *version,
+                    modified: Index(*modified),
+                });
+                Some(Reply::Value { value, position: Index(self.applied_index) })
+            }
+            Request::Write { command } => {
+                let Command::Write { call, op } = Command::decode(command).ok()? else { return None };
+                if let Some(reply) = self.replies.get(&(call.session, call.seq)) {
+                    return Some(reply.clone());
+                }
+                self.applied_index += 1;
+                let reply = Reply::Written(self.write(&op));
+                self.replies.insert((call.session, call.seq), reply.clone());
+                Some(reply)
+            }
+            Request::Status | Request::Members => None,
+        }
+    }
+
+    fn write(&mut self, op: &Op<'_>) -> Written {
+        let position = Index(self.applied_index);
+        let (value, outcome) = match op {
+            Op::Put { value, .. } => (value.to_vec(), WriteOutcome::Done),
+            Op::Append { key, value } => {
+                let mut grown = self.state.get(*key).map(|(value, ..)| value.clone()).unwrap_or_default();
+                grown.extend_from_slice(value);
+                (grown, WriteOutcome::Done)
+            }
+            Op::Delete { key } => {
+                let outcome = if self.state.remove(*key).is_some() { WriteOutcome::Deleted } else { WriteOutcome::NotFound };
+                return Written { outcome, version: 0, position };
+            }
+            Op::Cas { .. } => panic!("no command for it yet"),
+        };
+        let version = self.state.get(op.key()).map_or(1, |(_, version, _)| version + 1);
+        self.state.insert(op.key().to_vec(), (value, version, position.0));
+        Written { outcome, version, position }
+    }
+
+    fn status(&self) -> NodeStatus {
+        let member = |(id, client_addr): &(u64, String)| MemberStatus {
+            id: NodeId(*id),
+            name: format!("n{id}"),
+            voter: true,
+            client_addr: client_addr.clone(),
+            peer_addr: format!("n{id}:7217"),
+            announced: true,
+        };
+        let leads = self.leader() == Some(NodeId(self.id));
+        NodeStatus {
+            cluster_id: CLUSTER,
+            id: NodeId(self.id),
+            name: format!("n{}", self.id),
+            client_addr: self.members.iter().find(|(id, _)| *id == self.id).map(|(_, address)| address.clone()).unwrap_or_default(),
+            peer_addr: format!("n{}:7217", self.id),
+            role: if leads { RoleName::Leader } else { RoleName::Follower },
+            voter: true,
+            leader: self.leader(),
+            term: Term(3),
+            first_log_index: Index(1),
+            last_log_index: Index(self.applied_index),
+            commit_index: Index(self.applied_index),
+            applied_index: Index(self.applied_index),
+            snapshot_index: Index(0),
+            log_bytes: 1000,
+            snapshot_bytes: 0,
+            keys: self.state.len() as u64,
+            data_bytes: 0,
+            sessions: 0,
+            state_digest: 0,
+            digest_index: Index(0),
+            peer_messages_received: 0,
+            peer_bytes: 0,
+            fsync_us_p99: 0,
+            uptime_ms: 0,
+            version: "0.1.0".into(),
+            formed: !self.unformed,
+            members: self.members.iter().map(member).collect(),
+        }
+    }
+}
+
+fn name_of(request: &Request<'_>) -> String {
+    match request {
+        Request::Write { command } => match Command::decode(command) {
+            Ok(Command::Write { call, .. }) => format!("write {} {}", call.session.0, call.seq),
+            _ => "write of something else".into(),
+        },
+        Request::Get { .. } => "get".into(),
+        Request::Status => "status".into(),
+        Request::Members => "members".into(),
+    }
+}

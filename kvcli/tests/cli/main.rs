@@ -1,0 +1,9 @@
+//! The real `kvcli`, and nodes that do what a test tells them to.
+
+mod endings; // every exit code, from a situation that deserves it
+mod fake; // a node that does what a test tells it to
+mod finding; // endpoints that do not help
+mod program; // kvcli, run
+mod resuming; // a write whose answer was lost
+mod status; // how a cluster is
+mod values; // what goes in comes out
