@@ -247,3 +247,18 @@ fn random_schedules_exercise_leaders_commits_and_reads() {
     }
     assert!(50 < terms && 300 < committed && 50 < reads, "{terms} terms, {committed} commits, {reads} reads in 20 runs");
 }
+
+#[test]
+fn the_same_seed_and_the_same_inputs_give_the_same_run() {
+    let run = |seed| {
+        let configs = (1..=3).map(|id| (crate::cluster::config(id, seed + id), crate::cluster::Start::default()));
+        let mut cluster = Cluster::build(3, configs.collect());
+        (0..60).for_each(|_| cluster.tick_all());
+        let leader = cluster.leader().expect("a leader within 60 ticks");
+        cluster.crash(leader, false);
+        (0..60).for_each(|_| cluster.tick_all());
+        cluster.trace
+    };
+    assert_eq!(run(1), run(1));
+    assert_ne!(run(1), run(2), "the seed decides who times out first");
+}
