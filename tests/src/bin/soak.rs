@@ -50,7 +50,12 @@ fn main() -> ExitCode {
     }
     let after = cluster.wait_healthy().term();
     println!("term before {before}, after {after}");
-    good &= before == after;
+    if before != after {
+        good = false;
+        for (number, node) in cluster.nodes.iter().enumerate() {
+            println!("what {} said:\n{}", node.name, cluster.log(number));
+        }
+    }
     cluster.wait_equal();
     println!("all nodes hold the same state");
     if good { ExitCode::SUCCESS } else { ExitCode::FAILURE }
