@@ -15,8 +15,9 @@ pub const APPEND_BYTES_MAX: usize = 1 << 20;
 /// Appends under way to one follower.
 pub const INFLIGHT_APPENDS_MAX: usize = 256;
 
-/// Bytes of entries under way to one follower: some 100 ms of a fast disk.
-pub const INFLIGHT_BYTES_MAX: usize = 8 << 20;
+/// Bytes of entries under way to one follower, which may become one batch and one sync there, while its answers to heartbeats and reads
+/// wait.
+pub const INFLIGHT_BYTES_MAX: usize = 2 << 20;
 
 /// A session that has written nothing for this long, in cluster time, may be forgotten: an hour.
 pub const SESSION_IDLE_MS_MAX: u64 = 3_600_000;
