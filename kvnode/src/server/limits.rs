@@ -22,12 +22,12 @@ pub(crate) const POLL_EVENTS_MAX: usize = 1024;
 /// Polls in one turn.
 pub(crate) const TURN_POLLS_MAX: usize = 16;
 
-/// Requests of one connection under way; the rest waits in the socket. Twice the window of a session, so that a client with one
+/// Requests of one connection under way; the rest waits in the socket. As many as the window of a session, so that a client with one
 /// session never feels it.
-pub(crate) const CLIENT_IN_FLIGHT_MAX: u32 = 128;
+pub(crate) const CLIENT_IN_FLIGHT_MAX: u32 = 64;
 
 /// Unsent reply bytes at which no further request is taken from a client until it reads. With `CLIENT_IN_FLIGHT_MAX` this bounds a
-/// connection's buffer: a stranger who asks and never reads costs 128 of the largest values, not all memory.
+/// connection's buffer: a stranger who asks and never reads costs 64 of the largest values, not all memory.
 pub(crate) const CLIENT_OUTPUT_BYTES_MAX: usize = 1 << 20;
 
 /// A client that has not read a byte of its replies for this long is given up.
