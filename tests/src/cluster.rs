@@ -42,6 +42,28 @@ pub struct Cluster {
     pub run_args: Vec<String>,
 }
 
+/// How a node's process is, as far as it was told.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum ProcessState {
+    /// It runs.
+    Running,
+    /// SIGSTOP.
+    Paused,
+    /// There is none.
+    Down,
+}
+
+impl Node {
+    /// How its process is.
+    pub fn state(&self) -> ProcessState {
+        match (&self.child, self.paused) {
+            (None, _) => ProcessState::Down,
+            (Some(_), true) => ProcessState::Paused,
+            (Some(_), false) => ProcessState::Running,
+        }
+    }
+}
+
 impl Cluster {
     /// A cluster of this size, formed, with every member up.
     pub fn start(size: usize) -> Cluster {

@@ -11,6 +11,8 @@ mod labs_rsm; // the labs' replicated counter
 mod paused; // a leader that slept answers nothing stale
 mod quiet; // a healthy node is one thread that has nothing to say
 mod quorum; // without a majority nothing is promised; a wiped disk is no member
+mod resumed; // an unknown outcome is settled, at most once
+mod storm; // everything at once
 mod strangers; // bytes that no program of ours would send
 mod tour;
 mod values; // keys and values of any bytes, up to their limits // what the README shows
