@@ -11,6 +11,7 @@ mod members; // who they are, and the guard against a wiped disk
 mod node; // all of these as one value
 mod sessions; // why a call that is sent twice runs once
 mod status; // what a node tells of itself
+mod view; // the map at one point in time, read in slices
 mod waiting; // clients that wait for an answer // the order of effects
 
 pub use drive::{Outbox, drive};

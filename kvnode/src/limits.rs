@@ -21,3 +21,6 @@ pub const INFLIGHT_BYTES_MAX: usize = 2 << 20;
 
 /// A session that has written nothing for this long, in cluster time, may be forgotten: an hour.
 pub const SESSION_IDLE_MS_MAX: u64 = 3_600_000;
+
+/// Old values that frozen views keep, bytes, all views together: beyond it the one that holds most is cut off.
+pub const VIEW_BYTES_MAX: usize = 64 << 20;

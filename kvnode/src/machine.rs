@@ -1,29 +1,31 @@
 //! The state machine's map: what `Put`, `Append`, `Delete` and `Cas` do to keys. Applying never fails: a lost cas is an answer, the
 //! same on every node. It knows nothing of raft, sessions or sockets.
 
-use std::collections::BTreeMap;
-
 use crc::{CRC_32_ISCSI, Crc, Table};
 use raft::Index;
 use wire::client::{Value, WriteOutcome, Written};
 use wire::command::{Expect, Op};
 use wire::limits::VALUE_LEN_MAX;
 
+use crate::view::{Map, Slice, ViewId, Views};
+
 static CRC: Crc<u32, Table<16>> = Crc::<u32, Table<16>>::new(&CRC_32_ISCSI);
 
 /// Keys in byte order, with their values and versions.
 #[derive(Default)]
 pub(crate) struct Machine {
-    map: BTreeMap<Box<[u8]>, Slot>,
+    map: Map,
+    views: Views,
     data_bytes: u64,
     digest: u64,
 }
 
-struct Slot {
-    value: Vec<u8>,
+#[derive(Clone)]
+pub(crate) struct Slot {
+    pub(crate) value: Vec<u8>,
     /// CRC-32C of `value`: an append extends it without reading what is there, so the digest costs what the write costs.
     checksum: u32,
-    version: u64,
+    pub(crate) version: u64,
     modified: Index,
 }
 
@@ -48,6 +50,21 @@ impl Machine {
         self.map.get(key).map(|slot| Value { value: slot.value.clone(), version: slot.version, modified: slot.modified })
     }
 
+    /// Begins to read a range of keys as they are now: at `position`.
+    pub(crate) fn open_view(&mut self, position: Index, from: &[u8], to: Option<&[u8]>) -> ViewId {
+        self.views.open(position, from, to)
+    }
+
+    /// Reads on in a view, until `take` has enough; see `Views::read`.
+    pub(crate) fn read_view(&mut self, id: ViewId, take: impl FnMut(&[u8], &Slot) -> bool) -> Option<Slice> {
+        self.views.read(id, &self.map, take)
+    }
+
+    /// The views that are open.
+    pub(crate) fn views(&mut self) -> &mut Views {
+        &mut self.views
+    }
+
     /// How many keys there are.
     pub(crate) fn key_count(&self) -> u64 {
         self.map.len() as u64
@@ -66,6 +83,7 @@ impl Machine {
     fn put(&mut self, index: Index, key: &[u8], value: &[u8]) -> u64 {
         let checksum = CRC.checksum(value);
         let Some(slot) = self.map.get_mut(key) else { return self.create(index, key, value, checksum) };
+        self.views.before_write(key, Some(slot));
         self.digest = self.digest.wrapping_sub(slot_digest(key, slot));
         self.data_bytes = self.data_bytes - slot.value.len() as u64 + value.len() as u64;
         slot.value.clear();
@@ -88,6 +106,7 @@ impl Machine {
         if slot.value.len() + value.len() > VALUE_LEN_MAX {
             return (WriteOutcome::ValueTooLong, slot.version);
         }
+        self.views.before_write(key, Some(slot));
         self.digest = self.digest.wrapping_sub(slot_digest(key, slot));
         self.data_bytes += value.len() as u64;
         slot.value.extend_from_slice(value);
@@ -112,6 +131,7 @@ impl Machine {
     }
 
     fn create(&mut self, index: Index, key: &[u8], value: &[u8], checksum: u32) -> u64 {
+        self.views.before_write(key, None);
         let slot = Slot { value: value.to_vec(), checksum, version: 1, modified: index };
         self.digest = self.digest.wrapping_add(slot_digest(key, &slot));
         self.data_bytes += (key.len() + value.len()) as u64;
@@ -121,6 +141,7 @@ impl Machine {
 
     fn remove(&mut self, key: &[u8]) -> bool {
         let Some(slot) = self.map.remove(key) else { return false };
+        self.views.before_write(key, Some(&slot));
         self.digest = self.digest.wrapping_sub(slot_digest(key, &slot));
         self.data_bytes -= (key.len() + slot.value.len()) as u64;
         true

@@ -1,0 +1,268 @@
+//! Frozen views: the map as it was at one log position, read in slices while writes go on.
+//!
+//! A view is a cursor over the *live* map. What a write is about to change ahead of the cursor is kept aside first; what lies behind has
+//! been read already. So a view costs nothing until keys ahead of it change, and then as much as their old values. That memory is
+//! bounded for all views together: beyond it the view that holds most is cut off, and its reader is told, whenever it comes back.
+
+use std::collections::BTreeMap;
+use std::ops::Bound;
+
+use raft::Index;
+
+use crate::limits::VIEW_BYTES_MAX;
+use crate::machine::Slot;
+
+/// Keys in byte order.
+pub(crate) type Map = BTreeMap<Box<[u8]>, Slot>;
+
+/// Names a view for as long as the process lives.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub(crate) struct ViewId(pub(crate) u64);
+
+/// Views that are being read.
+#[derive(Default)]
+pub(crate) struct Views {
+    open: BTreeMap<ViewId, View>,
+    last_id: u64,
+    kept_bytes: usize,
+}
+
+struct View {
+    position: Index,
+    /// Keys before it have been read.
+    from: Bound<Box<[u8]>>,
+    /// The first key that is not read any more.
+    to: Option<Box<[u8]>>,
+    /// Keys ahead that have changed since, as they were; `None`: there was no such key.
+    kept: BTreeMap<Box<[u8]>, Option<Slot>>,
+    kept_bytes: usize,
+}
+
+/// A slice of a view.
+#[derive(Debug)]
+pub(crate) struct Slice {
+    /// The point in time of the whole view.
+    pub(crate) position: Index,
+    /// Whether anything may follow.
+    pub(crate) is_last: bool,
+}
+
+impl Views {
+    /// Begins to read the keys from `from` (included) to `to` (not included) as they are now, with everything up to `position` applied.
+    pub(crate) fn open(&mut self, position: Index, from: &[u8], to: Option<&[u8]>) -> ViewId {
+        self.last_id += 1;
+        let id = ViewId(self.last_id);
+        let from = Bound::Included(from.into());
+        self.open.insert(id, View { position, from, to: to.map(Into::into), kept: BTreeMap::new(), kept_bytes: 0 });
+        id
+    }
+
+    /// How many are open.
+    pub(crate) fn count(&self) -> usize {
+        self.open.len()
+    }
+
+    /// Forgets a view.
+    pub(crate) fn close(&mut self, id: ViewId) {
+        if let Some(view) = self.open.remove(&id) {
+            self.kept_bytes -= view.kept_bytes;
+        }
+    }
+
+    /// The value under `key` is about to change from `slot`.
+    pub(crate) fn before_write(&mut self, key: &[u8], slot: Option<&Slot>) {
+        if self.open.is_empty() {
+            return;
+        }
+        for view in self.open.values_mut() {
+            if view.is_ahead(key) && !view.kept.contains_key(key) {
+                let bytes = KEPT_OVERHEAD + key.len() + slot.map_or(0, |slot| slot.value.len());
+                view.kept.insert(key.into(), slot.cloned());
+                view.kept_bytes += bytes;
+                self.kept_bytes += bytes;
+            }
+        }
+        while self.kept_bytes > VIEW_BYTES_MAX {
+            let greediest = self.open.iter().max_by_key(|(_, view)| view.kept_bytes).map(|(id, _)| *id);
+            self.close(greediest.expect("kept bytes belong to a view"));
+        }
+    }
+
+    /// Reads on: gives `take` each key and value of the view in order until it says that it has enough, which it then does not get again.
+    /// `None`: the view is gone, cut off or closed.
+    pub(crate) fn read(&mut self, id: ViewId, map: &Map, mut take: impl FnMut(&[u8], &Slot) -> bool) -> Option<Slice> {
+        let view = self.open.get_mut(&id)?;
+        let bounds = (view.from.as_ref(), view.to.as_ref().map_or(Bound::Unbounded, Bound::Excluded));
+        // A range whose end lies before its start holds nothing; BTreeMap would panic.
+        let is_empty = matches!((&view.from, &view.to), (Bound::Included(from) | Bound::Excluded(from), Some(to)) if to <= from);
+        let mut stopped_after: Option<Box<[u8]>> = None;
+        if !is_empty {
+            let mut live = map.range::<Box<[u8]>, _>(bounds).peekable();
+            let mut kept = view.kept.iter().peekable();
+            loop {
+                // A kept key hides the live one: that is what it is now, not what it was.
+                let from_kept = match (live.peek(), kept.peek()) {
+                    (Some((live_key, _)), Some((kept_key, _))) => kept_key <= live_key,
+                    (None, Some(_)) => true,
+                    (Some(_), None) => false,
+                    (None, None) => break,
+                };
+                let (key, slot) = if from_kept {
+                    let (key, slot) = kept.next().expect("it was there");
+                    live.next_if(|(live_key, _)| *live_key == key);
+                    (key, slot.as_ref())
+                } else {
+                    let (key, slot) = live.next().expect("it was there");
+                    (key, Some(slot))
+                };
+                if slot.is_some_and(|slot| !take(key, slot)) {
+                    stopped_after = Some(key.clone());
+                    break;
+                }
+            }
+        }
+        let slice = Slice { position: view.position, is_last: stopped_after.is_none() };
+        match stopped_after {
+            None => self.close(id),
+            Some(key) => {
+                let ahead = view.kept.split_off(&key);
+                let behind = std::mem::replace(&mut view.kept, ahead);
+                // The key it stopped after was read, too.
+                let last = view.kept.remove_entry(&key);
+                let freed: usize = behind
+                    .iter()
+                    .chain(last.iter().map(|(key, slot)| (key, slot)))
+                    .map(|(key, slot)| KEPT_OVERHEAD + key.len() + slot.as_ref().map_or(0, |slot| slot.value.len()))
+                    .sum();
+                view.kept_bytes -= freed;
+                self.kept_bytes -= freed;
+                view.from = Bound::Excluded(key);
+            }
+        }
+        Some(slice)
+    }
+}
+
+/// What a kept key costs beside its bytes.
+const KEPT_OVERHEAD: usize = 128;
+
+impl View {
+    fn is_ahead(&self, key: &[u8]) -> bool {
+        let begun = match &self.from {
+            Bound::Included(from) => **from <= *key,
+            Bound::Excluded(from) => **from < *key,
+            Bound::Unbounded => true,
+        };
+        begun && self.to.as_deref().is_none_or(|to| key < to)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::machine::Machine;
+    use proptest::prelude::*;
+    use wire::command::Op;
+
+    fn put(machine: &mut Machine, index: u64, key: &[u8], value: &[u8]) {
+        machine.apply(Index(index), &Op::Put { key, value });
+    }
+
+    /// Reads `most` keys on; the keys and values, and whether that was the end. `None`: cut off.
+    fn read(machine: &mut Machine, view: ViewId, most: usize) -> Option<(Vec<(Vec<u8>, Vec<u8>)>, bool)> {
+        let mut items = Vec::new();
+        let slice = machine.read_view(view, |key, slot| {
+            items.push((key.to_vec(), slot.value.clone()));
+            items.len() < most
+        })?;
+        Some((items, slice.is_last))
+    }
+
+    #[test]
+    fn a_view_does_not_see_what_is_written_after_it_began() {
+        let mut machine = Machine::default();
+        for key in [b"a", b"b", b"c", b"d"] {
+            put(&mut machine, 1, key, b"old");
+        }
+        let view = machine.open_view(Index(4), b"", None);
+        assert_eq!(read(&mut machine, view, 1), Some((vec![(b"a".to_vec(), b"old".to_vec())], false)));
+        put(&mut machine, 5, b"a", b"new"); // behind the cursor
+        put(&mut machine, 6, b"b", b"new"); // ahead of it
+        put(&mut machine, 7, b"b", b"newer");
+        put(&mut machine, 8, b"bb", b"new"); // was not there
+        machine.apply(Index(9), &Op::Delete { key: b"c" });
+        let old = |key: &[u8]| (key.to_vec(), b"old".to_vec());
+        assert_eq!(read(&mut machine, view, 9), Some((vec![old(b"b"), old(b"c"), old(b"d")], true)));
+        assert_eq!(read(&mut machine, view, 9), None, "it is closed at its end");
+    }
+
+    #[test]
+    fn a_view_has_bounds() {
+        let mut machine = Machine::default();
+        for key in [b"a", b"b", b"c"] {
+            put(&mut machine, 1, key, b"");
+        }
+        let view = machine.open_view(Index(3), b"b", Some(b"c"));
+        assert_eq!(read(&mut machine, view, 9), Some((vec![(b"b".to_vec(), vec![])], true)));
+        for (from, to) in [(b"c", b"b"), (b"b", b"b")] {
+            let view = machine.open_view(Index(3), from, Some(to));
+            assert_eq!(read(&mut machine, view, 9), Some((vec![], true)), "an empty range is no error");
+        }
+    }
+
+    #[test]
+    fn the_greediest_view_is_cut_off_when_all_hold_too_much() {
+        let mut machine = Machine::default();
+        let big = vec![b'v'; 1 << 20];
+        let key = |n: usize| format!("k{n:04}").into_bytes();
+        let count = VIEW_BYTES_MAX / big.len() + 2;
+        for n in 0..count {
+            put(&mut machine, 1, &key(n), &big);
+        }
+        let modest = machine.open_view(Index(1), &key(count - 1), None);
+        let greedy = machine.open_view(Index(1), b"", None);
+        for n in 0..count {
+            put(&mut machine, 2, &key(n), b"new");
+        }
+        assert_eq!(read(&mut machine, greedy, 1), None);
+        assert_eq!(read(&mut machine, modest, 1).unwrap().0[0].1, big);
+        let views = machine.views();
+        assert_eq!(views.kept_bytes, views.open.values().map(|view| view.kept_bytes).sum::<usize>());
+    }
+
+    proptest! {
+        #[test]
+        fn slices_with_writes_between_them_add_up_to_the_moment_of_opening(
+            before in proptest::collection::vec((0u8..20, any::<u8>()), 0..40),
+            during in proptest::collection::vec((0u8..20, proptest::option::of(any::<u8>()), 0usize..3), 0..40),
+        ) {
+            let mut machine = Machine::default();
+            let mut index = 0;
+            for (key, value) in &before {
+                index += 1;
+                put(&mut machine, index, &[*key], &[*value]);
+            }
+            let mut expected: BTreeMap<Vec<u8>, Vec<u8>> = BTreeMap::new();
+            expected.extend(before.iter().map(|(key, value)| (vec![*key], vec![*value])));
+            let view = machine.open_view(Index(index), b"", None);
+            let (mut seen, mut done) = (Vec::new(), false);
+            for (key, value, most) in &during {
+                index += 1;
+                match value {
+                    Some(value) => put(&mut machine, index, &[*key], &[*value]),
+                    None => drop(machine.apply(Index(index), &Op::Delete { key: &[*key] })),
+                }
+                if *most > 0 && !done {
+                    let (items, is_last) = read(&mut machine, view, *most).expect("within its memory");
+                    seen.extend(items);
+                    done = is_last;
+                }
+            }
+            if !done {
+                seen.extend(read(&mut machine, view, usize::MAX).expect("within its memory").0);
+            }
+            prop_assert_eq!(seen, expected.into_iter().collect::<Vec<_>>());
+            prop_assert_eq!(machine.views().kept_bytes, 0);
+        }
+    }
+}
