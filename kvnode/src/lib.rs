@@ -9,6 +9,7 @@ pub mod limits; // bounds, with their reasons
 mod machine; // what commands do to keys
 mod members; // who they are, and the guard against a wiped disk
 mod node; // all of these as one value
+mod scans; // clients that read page by page
 mod sessions; // why a call that is sent twice runs once
 mod status; // what a node tells of itself
 mod view; // the map at one point in time, read in slices

@@ -24,3 +24,12 @@ pub const SESSION_IDLE_MS_MAX: u64 = 3_600_000;
 
 /// Old values that frozen views keep, bytes, all views together: beyond it the one that holds most is cut off.
 pub const VIEW_BYTES_MAX: usize = 64 << 20;
+
+/// Bytes of keys and values in one page of a scan, unless one item alone is larger: what one turn of the loop can read in passing.
+pub const PAGE_BYTES_MAX: usize = 256 << 10;
+
+/// Scans that clients are reading at once.
+pub const SCANS_MAX: usize = 256;
+
+/// A scan whose client has not asked for more within this time is forgotten.
+pub const SCAN_IDLE_US_MAX: u64 = 30_000_000;

@@ -56,13 +56,19 @@ impl Machine {
     }
 
     /// Reads on in a view, until `take` has enough; see `Views::read`.
-    pub(crate) fn read_view(&mut self, id: ViewId, take: impl FnMut(&[u8], &Slot) -> bool) -> Option<Slice> {
-        self.views.read(id, &self.map, take)
+    pub(crate) fn read_view(&mut self, id: ViewId, any: bool, take: impl FnMut(&[u8], &Slot) -> bool) -> Option<Slice> {
+        self.views.read(id, &self.map, any, take)
+    }
+
+    /// Forgets a view.
+    pub(crate) fn close_view(&mut self, id: ViewId) {
+        self.views.close(id);
     }
 
     /// The views that are open.
-    pub(crate) fn views(&mut self) -> &mut Views {
-        &mut self.views
+    #[cfg(test)]
+    pub(crate) fn views(&self) -> &Views {
+        &self.views
     }
 
     /// How many keys there are.

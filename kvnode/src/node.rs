@@ -8,7 +8,7 @@ use raft::{
 };
 use wire::command::{Announce, Command, Member, Op};
 use wire::hello::{PeerHello, Refused, RefusedReason, Welcome};
-use wire::{BusyReason, NodeStatus, RejectedReason, Reply, Request};
+use wire::{BusyReason, NodeStatus, RejectedReason, Reply, Request, Scan};
 
 use std::collections::BTreeMap;
 
@@ -16,9 +16,10 @@ use crate::error::NodeError;
 use crate::limits;
 use crate::machine::Machine;
 use crate::members::Members;
+use crate::scans::Scans;
 use crate::sessions::{Admission, Sessions};
 use crate::status::Counters;
-use crate::waiting::{Addressed, ClientId, RequestId, WaitingRead, WaitingReads, WaitingWrites};
+use crate::waiting::{Addressed, ClientId, Range, RequestId, WaitingRead, WaitingReads, WaitingWrites, Wanted};
 
 /// What a node is told once, at its start.
 #[derive(Clone, Debug)]
@@ -55,6 +56,7 @@ pub struct Node {
     applied: EntryId,
     writes: WaitingWrites,
     reads: WaitingReads,
+    scans: Scans,
     replies: Vec<Addressed>,
     /// Encoded entries that raft has accepted and the store has not been given.
     staged: Vec<(Index, Vec<u8>)>,
@@ -65,6 +67,8 @@ pub struct Node {
     /// Announcements of this leader's term that are not applied yet.
     announcing: BTreeMap<NodeId, Announce>,
     no_space: bool,
+    /// When a leader was last heard, on this node's clock; a leader hears itself.
+    leader_heard_us: Option<u64>,
     /// The term this node leads, as far as its clients have been told.
     leading: Option<Term>,
     reported: Report,
@@ -165,6 +169,7 @@ impl Node {
             applied: recovered.base,
             writes: WaitingWrites::default(),
             reads: WaitingReads::default(),
+            scans: Scans::default(),
             replies: Vec::new(),
             staged: Vec::new(),
             staged_last,
@@ -172,6 +177,7 @@ impl Node {
             greetings: BTreeMap::new(),
             announcing: BTreeMap::new(),
             no_space: false,
+            leader_heard_us: None,
             leading: None,
             reported,
             events: Vec::new(),
@@ -186,6 +192,7 @@ impl Node {
     pub fn tick(&mut self, ticks: u32, now_us: u64) {
         self.clock.now_us = now_us;
         self.raft.tick(ticks);
+        self.scans.close_idle(&mut self.machine, now_us);
         self.follow_raft();
         self.announce_members();
     }
@@ -211,6 +218,9 @@ impl Node {
         self.counters.peer_messages_received += 1;
         if !self.members.contains(from) {
             return;
+        }
+        if matches!(message, Message::Append { .. } | Message::Heartbeat { .. }) && message.term() >= Some(self.raft.term()) {
+            self.leader_heard_us = Some(self.clock.now_us);
         }
         let Message::Append { entries: metas, .. } = &message else {
             self.raft.step(from, message);
@@ -263,6 +273,9 @@ impl Node {
         let answer = match request {
             Request::Write { command } => self.write(request_id, command),
             Request::Get { key } => self.get(request_id, key),
+            Request::GetStale { key } => Some(self.get_stale(key)),
+            Request::Scan(scan) => self.scan(request_id, scan),
+            Request::ScanNext { scan } => Some(self.scans.next(&mut self.machine, client, scan, now_us)),
             Request::Status => Some(Reply::Status(Box::new(self.status()))),
             Request::Members => Some(Reply::Members { leader: self.raft.leader(), members: self.members.addresses() }),
         };
@@ -306,6 +319,31 @@ impl Node {
         if let Err(reason) = wire::command::validate_key(key) {
             return Some(Reply::Rejected { reason });
         }
+        self.read(request, Wanted::Value(key.into()))
+    }
+
+    fn get_stale(&self, key: &[u8]) -> Reply {
+        if let Err(reason) = wire::command::validate_key(key) {
+            return Reply::Rejected { reason };
+        }
+        Reply::StaleValue { value: self.machine.get(key), position: self.applied.index, age_ms: self.age_ms() }
+    }
+
+    fn scan(&mut self, request: RequestId, scan: Scan<'_>) -> Option<Reply> {
+        let Scan { stale, keys_only, from, to, limit } = scan;
+        let range = Range { from: from.into(), to: to.map(Into::into), keys_only, limit };
+        if stale { Some(self.open_scan(request.client, &range, self.age_ms())) } else { self.read(request, Wanted::Scan(range)) }
+    }
+
+    fn open_scan(&mut self, client: ClientId, range: &Range, age_ms: Option<u64>) -> Reply {
+        if self.scans.is_full() {
+            return Reply::Busy { reason: BusyReason::Waiting };
+        }
+        self.scans.open(&mut self.machine, self.applied.index, client, range, age_ms, self.clock.now_us)
+    }
+
+    /// A linearizable read: raft names the index to read at.
+    fn read(&mut self, request: RequestId, wanted: Wanted) -> Option<Reply> {
         if !self.members.formed() {
             return Some(Reply::Forming { missing: self.members.missing() });
         }
@@ -314,12 +352,25 @@ impl Node {
         }
         match self.raft.read(ReadId(self.reads.next_read())) {
             Ok(()) => {
-                self.reads.wait(WaitingRead { request, key: key.into() });
+                self.reads.wait(WaitingRead { request, wanted });
                 None
             }
             Err(ReadError::NoLeader) => Some(self.not_leader()),
             Err(ReadError::Busy) => Some(Reply::Busy { reason: BusyReason::Waiting }),
         }
+    }
+
+    /// How old a stale read may be: the time since a leader was last heard; `None`: never.
+    fn age_ms(&self) -> Option<u64> {
+        if self.raft.is_leader() {
+            return Some(0);
+        }
+        self.leader_heard_us.map(|heard| self.clock.now_us.saturating_sub(heard) / 1000)
+    }
+
+    /// The client is gone: nobody will ask for the rest of its scans.
+    pub fn client_gone(&mut self, client: ClientId) {
+        self.scans.client_gone(&mut self.machine, client);
     }
 
     fn is_full(&self, op: &Op<'_>) -> bool {
@@ -490,7 +541,11 @@ impl Node {
             self.replies.extend(self.reads.failed(read.0).map(|request| (request, reply)));
         }
         while let Some(read) = self.reads.pop_ready(self.applied.index) {
-            self.replies.push((read.request, Reply::Value { value: self.machine.get(&read.key), position: self.applied.index }));
+            let reply = match read.wanted {
+                Wanted::Value(key) => Reply::Value { value: self.machine.get(&key), position: self.applied.index },
+                Wanted::Scan(range) => self.open_scan(read.request.client, &range, None),
+            };
+            self.replies.push((read.request, reply));
         }
         self.report();
     }

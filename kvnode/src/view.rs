@@ -58,6 +58,7 @@ impl Views {
     }
 
     /// How many are open.
+    #[cfg(test)]
     pub(crate) fn count(&self) -> usize {
         self.open.len()
     }
@@ -88,10 +89,13 @@ impl Views {
         }
     }
 
-    /// Reads on: gives `take` each key and value of the view in order until it says that it has enough, which it then does not get again.
+    /// Reads on: gives `take` each key and value of the view in order until it says that this was enough; nothing if not `any` are wanted.
     /// `None`: the view is gone, cut off or closed.
-    pub(crate) fn read(&mut self, id: ViewId, map: &Map, mut take: impl FnMut(&[u8], &Slot) -> bool) -> Option<Slice> {
+    pub(crate) fn read(&mut self, id: ViewId, map: &Map, any: bool, mut take: impl FnMut(&[u8], &Slot) -> bool) -> Option<Slice> {
         let view = self.open.get_mut(&id)?;
+        if !any {
+            return Some(Slice { position: view.position, is_last: false });
+        }
         let bounds = (view.from.as_ref(), view.to.as_ref().map_or(Bound::Unbounded, Bound::Excluded));
         // A range whose end lies before its start holds nothing; BTreeMap would panic.
         let is_empty = matches!((&view.from, &view.to), (Bound::Included(from) | Bound::Excluded(from), Some(to)) if to <= from);
@@ -164,14 +168,16 @@ mod tests {
     use proptest::prelude::*;
     use wire::command::Op;
 
+    type Items = Vec<(Vec<u8>, Vec<u8>)>;
+
     fn put(machine: &mut Machine, index: u64, key: &[u8], value: &[u8]) {
         machine.apply(Index(index), &Op::Put { key, value });
     }
 
     /// Reads `most` keys on; the keys and values, and whether that was the end. `None`: cut off.
-    fn read(machine: &mut Machine, view: ViewId, most: usize) -> Option<(Vec<(Vec<u8>, Vec<u8>)>, bool)> {
+    fn read(machine: &mut Machine, view: ViewId, most: usize) -> Option<(Items, bool)> {
         let mut items = Vec::new();
-        let slice = machine.read_view(view, |key, slot| {
+        let slice = machine.read_view(view, true, |key, slot| {
             items.push((key.to_vec(), slot.value.clone()));
             items.len() < most
         })?;

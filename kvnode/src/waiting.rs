@@ -60,8 +60,26 @@ impl WaitingWrites {
 pub(crate) struct WaitingRead {
     /// Where the reply goes.
     pub(crate) request: RequestId,
-    /// The key.
-    pub(crate) key: Box<[u8]>,
+    /// What it is to fetch.
+    pub(crate) wanted: Wanted,
+}
+
+/// What a reader wants.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) enum Wanted {
+    /// The value of a key.
+    Value(Box<[u8]>),
+    /// The first page of a scan.
+    Scan(Range),
+}
+
+/// Which keys a scan reads.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct Range {
+    pub(crate) from: Box<[u8]>,
+    pub(crate) to: Option<Box<[u8]>>,
+    pub(crate) keys_only: bool,
+    pub(crate) limit: Option<u64>,
 }
 
 /// Readers: first by the number of their read, then, once raft has named an index, until that index is applied.
@@ -141,14 +159,14 @@ mod tests {
     fn a_read_waits_for_its_index() {
         let mut waiting = WaitingReads::default();
         for key in [&b"a"[..], b"b"] {
-            waiting.wait(WaitingRead { request: REQUEST, key: key.into() });
+            waiting.wait(WaitingRead { request: REQUEST, wanted: Wanted::Value(key.into()) });
         }
         assert!(waiting.pop_ready(Index(100)).is_none(), "not confirmed");
         waiting.confirmed(2, Index(3));
         waiting.confirmed(1, Index(8));
-        assert_eq!(waiting.pop_ready(Index(7)).map(|read| read.key), Some(b"b"[..].into()));
+        assert_eq!(waiting.pop_ready(Index(7)).map(|read| read.wanted), Some(Wanted::Value(b"b"[..].into())));
         assert!(waiting.pop_ready(Index(7)).is_none());
-        assert_eq!(waiting.pop_ready(Index(8)).map(|read| read.key), Some(b"a"[..].into()));
+        assert_eq!(waiting.pop_ready(Index(8)).map(|read| read.wanted), Some(Wanted::Value(b"a"[..].into())));
         assert_eq!((waiting.failed(1), waiting.len()), (None, 0));
     }
 }

@@ -2,12 +2,15 @@
 //!
 //! How fields are written stands in PROTOCOL.md, "Fields". The body of a request, a frame of kind 5:
 //!
-//! | offset | size | field      | meaning                             |
-//! |-------:|-----:|------------|-------------------------------------|
-//! |      0 |    8 | request id | the client's; the reply repeats it  |
-//! |      8 |    1 | type       | 1 write, 2 get, 3 status, 4 members |
-//! |      9 |      | write      | the encoded command, to the end     |
-//! |      9 |      | get        | key bytes                           |
+//! | offset | size | field      | meaning                                                                                      |
+//! |-------:|-----:|------------|----------------------------------------------------------------------------------------------|
+//! |      0 |    8 | request id | the client's; the reply repeats it                                                           |
+//! |      8 |    1 | type       | 1 write, 2 get, 3 status, 4 members, 5 get stale, 6 scan, 7 scan next                        |
+//! |      9 |      | write      | the encoded command, to the end                                                              |
+//! |      9 |      | get        | key bytes                                                                                    |
+//! |      9 |      | get stale  | key bytes                                                                                    |
+//! |      9 |      | scan       | stale bool, keys only bool, from bytes (included), to optional bytes (excluded), limit optional 8 |
+//! |      9 |      | scan next  | scan 8, from the page before                                                                 |
 //!
 //! The body of a reply, a frame of kind 6, begins with the request id, 8, and a type, 1:
 //!
@@ -24,6 +27,11 @@
 //! |    9 | leadership lost |                                                                              |
 //! |   10 | session expired |                                                                              |
 //! |   11 | rejected        | reason 1                                                                     |
+//! |   12 | stale value     | age optional 8, position index, optional: version 8, modified index, value bytes |
+//! |   13 | page            | scan 8, position index, age optional 8, last bool, count 4, then that many: key bytes, version 8, value bytes |
+//! |   14 | scan lost       |                                                                              |
+//!
+//! Age is the time since the node last heard from a leader, milliseconds; absent: never, or the read was not a stale one.
 //!
 //! | code | outcome of a write                  | reason of busy                 | reason of rejected             |
 //! |-----:|-------------------------------------|--------------------------------|--------------------------------|
@@ -55,10 +63,63 @@ pub enum Request<'a> {
         /// Which key.
         key: &'a [u8],
     },
+    /// What this node has applied of one key, whoever leads: possibly old.
+    GetStale {
+        /// Which key.
+        key: &'a [u8],
+    },
+    /// Keys in byte order as they are at one point in time, in pages: the first is the reply, the others are asked for.
+    Scan(Scan<'a>),
+    /// The next page.
+    ScanNext {
+        /// From the page before.
+        scan: u64,
+    },
     /// How is this node?
     Status,
     /// Whom do you know? Answered as `Welcome` is.
     Members,
+}
+
+/// Which keys, and how.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Scan<'a> {
+    /// As this node has applied them; otherwise linearizable.
+    pub stale: bool,
+    /// Values are left empty.
+    pub keys_only: bool,
+    /// The first key, if there is such a one.
+    pub from: &'a [u8],
+    /// The first key that is not wanted any more; `None`: to the end.
+    pub to: Option<&'a [u8]>,
+    /// Keys at most.
+    pub limit: Option<u64>,
+}
+
+/// Some keys of a scan.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Page {
+    /// For the next page.
+    pub scan: u64,
+    /// The point in time of the whole scan.
+    pub position: Index,
+    /// Of a stale scan: milliseconds since the node last heard from a leader; `None`: never.
+    pub age_ms: Option<u64>,
+    /// Nothing follows, and the node has forgotten the scan.
+    pub last: bool,
+    /// In byte order.
+    pub items: Vec<Item>,
+}
+
+/// A key in a page.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Item {
+    /// The key.
+    pub key: Vec<u8>,
+    /// Its value; empty if only keys were asked for.
+    pub value: Vec<u8>,
+    /// Writes since the key was created.
+    pub version: u64,
 }
 
 /// What a node answers.
@@ -73,6 +134,19 @@ pub enum Reply {
         /// The log index it was read at.
         position: Index,
     },
+    /// What a key holds as far as this node has applied the log.
+    StaleValue {
+        /// `None`: no such key.
+        value: Option<Value>,
+        /// The log index it was read at.
+        position: Index,
+        /// Milliseconds since the node last heard from a leader; `None`: never.
+        age_ms: Option<u64>,
+    },
+    /// Part of a scan.
+    Page(Page),
+    /// The node does not know this scan any more: its reader was too slow, or the node was restarted. Begin again.
+    ScanLost,
     /// How this node is.
     Status(Box<NodeStatus>),
     /// Whom this node knows.
@@ -208,6 +282,22 @@ pub fn encode_request(request_id: u64, request: &Request<'_>, out: &mut Vec<u8>)
             }
             Request::Status => out.put_u8(3),
             Request::Members => out.put_u8(4),
+            Request::GetStale { key } => {
+                out.put_u8(5);
+                out.put_bytes(key);
+            }
+            Request::Scan(scan) => {
+                out.put_u8(6);
+                out.put_bool(scan.stale);
+                out.put_bool(scan.keys_only);
+                out.put_bytes(scan.from);
+                out.put_optional(scan.to, |out, to| out.put_bytes(to));
+                out.put_optional(scan.limit, |out, limit| out.put_u64(limit));
+            }
+            Request::ScanNext { scan } => {
+                out.put_u8(7);
+                out.put_u64(*scan);
+            }
         }
     });
 }
@@ -221,6 +311,15 @@ pub fn decode_request(frame: Frame<'_>) -> Result<(u64, Request<'_>), RequestErr
         2 => Request::Get { key: reader.bytes("key")? },
         3 => Request::Status,
         4 => Request::Members,
+        5 => Request::GetStale { key: reader.bytes("key")? },
+        6 => Request::Scan(Scan {
+            stale: reader.bool("stale")?,
+            keys_only: reader.bool("keys_only")?,
+            from: reader.bytes("from")?,
+            to: reader.optional("to", |reader| reader.bytes("to"))?,
+            limit: reader.optional("limit", |reader| reader.u64("limit"))?,
+        }),
+        7 => Request::ScanNext { scan: reader.u64("scan")? },
         code => return Err(RequestError::Unknown { request_id, code }),
     };
     reader.finish()?;
@@ -254,11 +353,7 @@ impl Reply {
             Reply::Value { value, position } => {
                 out.put_u8(2);
                 out.put_u64(position.0);
-                out.put_optional(value.as_ref(), |out, value| {
-                    out.put_u64(value.version);
-                    out.put_u64(value.modified.0);
-                    out.put_bytes(&value.value);
-                });
+                out.put_optional(value.as_ref(), |out, value| value.write(out));
             }
             Reply::Status(status) => {
                 out.put_u8(3);
@@ -289,11 +384,22 @@ impl Reply {
                 out.put_u8(11);
                 out.put_u8(*reason as u8);
             }
+            Reply::StaleValue { value, position, age_ms } => {
+                out.put_u8(12);
+                out.put_optional(*age_ms, |out, age_ms| out.put_u64(age_ms));
+                out.put_u64(position.0);
+                out.put_optional(value.as_ref(), |out, value| value.write(out));
+            }
+            Reply::Page(page) => {
+                out.put_u8(13);
+                page.write(out);
+            }
+            Reply::ScanLost => out.put_u8(14),
         }
     }
 
     fn read(reader: &mut Reader<'_>) -> Result<Reply, DecodeError> {
-        Ok(match reader.code("reply type", |code| (1..=11).contains(&code).then_some(code))? {
+        Ok(match reader.code("reply type", |code| (1..=14).contains(&code).then_some(code))? {
             1 => Reply::Written(Written::read(reader)?),
             2 => Reply::Value { position: reader.index("position")?, value: reader.optional("value", Value::read)? },
             3 => Reply::Status(Box::new(NodeStatus::read(reader)?)),
@@ -310,7 +416,14 @@ impl Reply {
             8 => Reply::Replaced,
             9 => Reply::LeadershipLost,
             10 => Reply::SessionExpired,
-            _ => Reply::Rejected { reason: reader.code("reason", RejectedReason::from_code)? },
+            11 => Reply::Rejected { reason: reader.code("reason", RejectedReason::from_code)? },
+            12 => {
+                let age_ms = reader.optional("age", |reader| reader.u64("age"))?;
+                let position = reader.index("position")?;
+                Reply::StaleValue { value: reader.optional("value", Value::read)?, position, age_ms }
+            }
+            13 => Reply::Page(Page::read(reader)?),
+            _ => Reply::ScanLost,
         })
     }
 }
@@ -331,7 +444,41 @@ impl Written {
     }
 }
 
+impl Page {
+    fn write(&self, out: &mut Vec<u8>) {
+        out.put_u64(self.scan);
+        out.put_u64(self.position.0);
+        out.put_optional(self.age_ms, |out, age_ms| out.put_u64(age_ms));
+        out.put_bool(self.last);
+        out.put_u32(u32::try_from(self.items.len()).expect("a page is short"));
+        for item in &self.items {
+            out.put_bytes(&item.key);
+            out.put_u64(item.version);
+            out.put_bytes(&item.value);
+        }
+    }
+
+    fn read(reader: &mut Reader<'_>) -> Result<Page, DecodeError> {
+        let (scan, position) = (reader.u64("scan")?, reader.index("position")?);
+        let age_ms = reader.optional("age", |reader| reader.u64("age"))?;
+        let last = reader.bool("last")?;
+        // The count decides nothing about memory: items are read until one is missing.
+        let mut items = Vec::new();
+        for _ in 0..reader.u32("count")? {
+            let (key, version) = (reader.bytes("key")?.to_vec(), reader.u64("version")?);
+            items.push(Item { key, version, value: reader.bytes("value")?.to_vec() });
+        }
+        Ok(Page { scan, position, age_ms, last, items })
+    }
+}
+
 impl Value {
+    fn write(&self, out: &mut Vec<u8>) {
+        out.put_u64(self.version);
+        out.put_u64(self.modified.0);
+        out.put_bytes(&self.value);
+    }
+
     fn read(reader: &mut Reader<'_>) -> Result<Value, DecodeError> {
         let (version, modified) = (reader.u64("version")?, reader.index("modified")?);
         Ok(Value { value: reader.bytes("value")?.to_vec(), version, modified })
@@ -377,6 +524,13 @@ mod tests {
             (Request::Get { key: b"k" }, "02 01000000 6b"),
             (Request::Status, "03"),
             (Request::Members, "04"),
+            (Request::GetStale { key: b"k" }, "05 01000000 6b"),
+            (
+                Request::Scan(Scan { stale: false, keys_only: true, from: b"a", to: Some(b"b"), limit: Some(9) }),
+                "06 00 01 01000000 61 01 01000000 62 01 0900000000000000",
+            ),
+            (Request::Scan(Scan { stale: true, keys_only: false, from: b"", to: None, limit: None }), "06 01 00 00000000 00 00"),
+            (Request::ScanNext { scan: 7 }, "07 0700000000000000"),
         ] {
             let mut out = Vec::new();
             encode_request(ID, &request, &mut out);
@@ -387,7 +541,7 @@ mod tests {
 
     #[test]
     fn a_request_of_a_later_version_can_still_be_answered() {
-        for code in ["00", "05", "ff"] {
+        for code in ["00", "08", "ff"] {
             let bytes = hex(&format!("1122334455667788 {code} 616263"));
             let error = RequestError::Unknown { request_id: ID, code: bytes[8] };
             assert_eq!(decode_request(Frame { kind: Kind::Request, body: &bytes }), Err(error));
@@ -443,13 +597,18 @@ mod tests {
         ] {
             pinned(Reply::Rejected { reason }, &format!("0b {code}"));
         }
+        pinned(Reply::StaleValue { value: None, position, age_ms: Some(5) }, "0c 01 0500000000000000 0400000000000000 00");
+        let items = vec![Item { key: b"k".to_vec(), value: b"v".to_vec(), version: 2 }];
+        let page = Page { scan: 7, position, age_ms: None, last: true, items };
+        pinned(Reply::Page(page), "0d 0700000000000000 0400000000000000 00 01 01000000 01000000 6b 0200000000000000 01000000 76");
+        pinned(Reply::ScanLost, "0e");
     }
 
     #[test]
     fn unknown_replies_and_reasons_are_errors() {
         for (bytes, what, offset, found) in [
             ("00", "reply type", 8, 0),
-            ("0c", "reply type", 8, 12),
+            ("0f", "reply type", 8, 15),
             ("01 07 0200000000000000 0300000000000000", "outcome", 9, 7),
             ("06 04", "reason", 9, 4),
             ("0b 00", "reason", 9, 0),

@@ -43,8 +43,8 @@ pub mod status; // how a node is
 
 pub use checksum::checksum;
 pub use client::{
-    BusyReason, RejectedReason, Reply, Request, RequestError, Value, WriteOutcome, Written, decode_reply, decode_request, encode_reply,
-    encode_request,
+    BusyReason, Item, Page, RejectedReason, Reply, Request, RequestError, Scan, Value, WriteOutcome, Written, decode_reply, decode_request,
+    encode_reply, encode_request,
 };
 pub use codec::DecodeError;
 pub use command::{

@@ -100,6 +100,9 @@ fn refused() -> impl Strategy<Value = Refused> {
 pub(crate) enum OwnedRequest {
     Write(Vec<u8>),
     Get(Vec<u8>),
+    GetStale(Vec<u8>),
+    Scan { stale: bool, keys_only: bool, from: Vec<u8>, to: Option<Vec<u8>>, limit: Option<u64> },
+    ScanNext(u64),
     Status,
     Members,
 }
@@ -109,6 +112,11 @@ impl OwnedRequest {
         match self {
             OwnedRequest::Write(command) => Request::Write { command },
             OwnedRequest::Get(key) => Request::Get { key },
+            OwnedRequest::GetStale(key) => Request::GetStale { key },
+            OwnedRequest::Scan { stale, keys_only, from, to, limit } => {
+                Request::Scan(wire::Scan { stale: *stale, keys_only: *keys_only, from, to: to.as_deref(), limit: *limit })
+            }
+            OwnedRequest::ScanNext(scan) => Request::ScanNext { scan: *scan },
             OwnedRequest::Status => Request::Status,
             OwnedRequest::Members => Request::Members,
         }
@@ -116,7 +124,12 @@ impl OwnedRequest {
 }
 
 pub(crate) fn request() -> impl Strategy<Value = OwnedRequest> {
+    let scan = (any::<[bool; 2]>(), bytes(), option::of(bytes()), option::of(any::<u64>()))
+        .prop_map(|([stale, keys_only], from, to, limit)| OwnedRequest::Scan { stale, keys_only, from, to, limit });
     prop_oneof![
+        1 => bytes().prop_map(OwnedRequest::GetStale),
+        2 => scan,
+        1 => any::<u64>().prop_map(OwnedRequest::ScanNext),
         4 => payload().prop_map(OwnedRequest::Write),
         2 => bytes().prop_map(OwnedRequest::Get),
         1 => Just(OwnedRequest::Status),
@@ -131,13 +144,21 @@ fn written() -> impl Strategy<Value = Written> {
 }
 
 pub(crate) fn reply() -> impl Strategy<Value = Reply> {
-    let value = (bytes(), any::<u64>(), index()).prop_map(|(value, version, modified)| Value { value, version, modified });
+    let value = || (bytes(), any::<u64>(), index()).prop_map(|(value, version, modified)| Value { value, version, modified });
+    let stale_value = (option::of(value()), index(), option::of(any::<u64>())).prop_map(|(value, position, age_ms)| Reply::StaleValue {
+        value,
+        position,
+        age_ms,
+    });
+    let item = (bytes(), bytes(), any::<u64>()).prop_map(|(key, value, version)| wire::Item { key, value, version });
+    let page = (any::<u64>(), index(), option::of(any::<u64>()), any::<bool>(), vec(item, 0..4))
+        .prop_map(|(scan, position, age_ms, last, items)| Reply::Page(wire::Page { scan, position, age_ms, last, items }));
     let busy = select(vec![BusyReason::Uncommitted, BusyReason::Waiting, BusyReason::Full]);
     use RejectedReason::*;
     let rejected = select(vec![KeyEmpty, KeyTooLong, ValueTooLong, Version, Sequence]);
     prop_oneof![
         written().prop_map(Reply::Written),
-        (option::of(value), index()).prop_map(|(value, position)| Reply::Value { value, position }),
+        (option::of(value()), index()).prop_map(|(value, position)| Reply::Value { value, position }),
         status().prop_map(|status| Reply::Status(Box::new(status))),
         (option::of(node()), member_addresses()).prop_map(|(leader, members)| Reply::Members { leader, members }),
         (option::of(node()), text(ADDRESS_LEN_MAX)).prop_map(|(leader, client_addr)| Reply::NotLeader { leader, client_addr }),
@@ -146,6 +167,9 @@ pub(crate) fn reply() -> impl Strategy<Value = Reply> {
         Just(Reply::Replaced),
         Just(Reply::LeadershipLost),
         Just(Reply::SessionExpired),
+        stale_value,
+        page,
+        Just(Reply::ScanLost),
         rejected.prop_map(|reason| Reply::Rejected { reason }),
     ]
 }
