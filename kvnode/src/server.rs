@@ -493,6 +493,9 @@ impl Server {
 
     /// Closes a connection, and tells everybody whom it concerns.
     fn close(&mut self, key: ConnectionKey, why: Why, now: Instant) {
+        if self.network.get_mut(key).is_some_and(|connection| matches!(connection.party, Party::Client(_))) {
+            self.node.client_gone(client_id(key));
+        }
         let why = match self.say_goodbye(key, why, now) {
             Some(why) => why,
             None => return,

@@ -229,6 +229,9 @@ fn name_of(reply: &Reply) -> &'static str {
     match reply {
         Reply::Written(_) => "written",
         Reply::Value { .. } => "value",
+        Reply::StaleValue { .. } => "stale value",
+        Reply::Page(_) => "page",
+        Reply::ScanLost => "scan lost",
         Reply::Status(_) => "status",
         Reply::Members { .. } => "members",
         Reply::NotLeader { .. } => "not leader",
