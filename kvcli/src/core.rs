@@ -501,8 +501,11 @@ impl Core {
                 let greeting = matches!(self.servers.get(id).link, Link::Greeting { .. });
                 reasons.entry(id).or_insert(if greeting { Reason::NoGreeting } else { Reason::ConnectTimeout });
             }
-            Phase::Waiting { server, request, .. } if call.attempts.contains_key(&request) => {
-                reasons.insert(server, Reason::NoReply);
+            Phase::Waiting { server, request, since_us } if call.attempts.contains_key(&request) => {
+                let is_fresh = self.now_us < since_us + self.patience.reply_us / 5;
+                if !is_fresh || !reasons.contains_key(&server) {
+                    reasons.insert(server, Reason::NoReply);
+                }
             }
             Phase::Waiting { .. } | Phase::Choosing | Phase::Queued | Phase::Pausing { .. } => {}
         }

@@ -103,3 +103,29 @@ pub(crate) fn hint(error: &ClerkError, settings: &Settings) -> Option<String> {
 pub(crate) fn first_steps() -> String {
     "no --endpoints given and KVCLI_ENDPOINTS is not set; to try it out, start a node: kvnode dev".into()
 }
+
+#[cfg(test)]
+mod tests {
+    use kvcli::{Reason, Tried};
+
+    use super::*;
+    use crate::cli::Mode;
+
+    #[test]
+    fn whoever_gave_no_endpoint_and_found_nobody_is_told_how_to_begin() {
+        let settings = |endpoints_are_default| Settings {
+            endpoints: vec!["127.0.0.1:7117".into()],
+            endpoints_are_default,
+            endpoints_flag: None,
+            timeout: Duration::from_secs(1),
+            mode: Mode::Plain,
+            resume: None,
+        };
+        let not_done = |reason| ClerkError::NotDone { endpoints: vec![Tried { address: "127.0.0.1:7117".into(), reason }] };
+        let nobody = not_done(Reason::Connect("connection refused".into()));
+        let text = hint(&nobody, &settings(true)).unwrap();
+        assert!(text.contains("kvnode dev") && text.contains("KVCLI_ENDPOINTS"), "{text}");
+        assert_eq!(hint(&nobody, &settings(false)), None);
+        assert_eq!(hint(&not_done(Reason::NotLeader(None)), &settings(true)), None, "somebody is there");
+    }
+}

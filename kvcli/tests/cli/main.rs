@@ -3,6 +3,7 @@
 mod endings; // every exit code, from a situation that deserves it
 mod fake; // a node that does what a test tells it to
 mod finding; // endpoints that do not help
+mod modes; // every command in every mode
 mod program; // kvcli, run
 mod resuming; // a write whose answer was lost
 mod status; // how a cluster is
