@@ -243,6 +243,7 @@ impl Shared {
                 Some(reply)
             }
             Request::Status | Request::Members => None,
+            Request::GetStale { .. } | Request::Scan(_) | Request::ScanNext { .. } => None,
         }
     }
 
@@ -318,5 +319,7 @@ fn name_of(request: &Request<'_>) -> String {
         Request::Get { .. } => "get".into(),
         Request::Status => "status".into(),
         Request::Members => "members".into(),
+        Request::GetStale { .. } => "stale get".into(),
+        Request::Scan(_) | Request::ScanNext { .. } => "scan".into(),
     }
 }
