@@ -246,11 +246,21 @@ impl FakeDisk {
 
 impl State {
     fn crash(&mut self, mut fate: Fate<'_>) {
-        for inode in &mut self.inodes {
-            inode.crash(&mut fate);
+        // Killed, and not cut off: the page cache survives, with all its debts.
+        if !matches!(fate, Fate::Kept) {
+            for inode in &mut self.inodes {
+                inode.crash(&mut fate);
+            }
+            self.crash_names(&mut fate);
         }
+        self.life += 1;
+        self.stopped = false;
+        (self.stop_at, self.fail_write, self.fail_sync, self.held, self.finished) = (None, None, None, None, None);
+    }
+
+    fn crash_names(&mut self, fate: &mut Fate<'_>) {
         let changes = std::mem::take(&mut self.unsynced);
-        let kept = match &mut fate {
+        let kept = match fate {
             Fate::Kept | Fate::Torn(_) => changes.len(),
             Fate::Gone => 0,
             Fate::Random(rng) => rng.usize(..=changes.len()),
@@ -259,12 +269,9 @@ impl State {
             change.apply(&mut self.durable_names);
         }
         // A name needs its directory.
-        let dirs: Vec<String> = self.durable_names.iter().filter(|(_, node)| **node == Node::Dir).map(|(path, _)| path.clone()).collect();
-        self.durable_names.retain(|path, _| parent(path).is_empty() || dirs.iter().any(|dir| dir == parent(path)));
+        let names = self.durable_names.clone();
+        self.durable_names.retain(|path, _| parent(path).is_empty() || names.get(parent(path)) == Some(&Node::Dir));
         self.names = self.durable_names.clone();
-        self.life += 1;
-        self.stopped = false;
-        (self.stop_at, self.fail_write, self.fail_sync, self.held, self.finished) = (None, None, None, None, None);
     }
 
     fn inode(&mut self, file: &FakeFile) -> io::Result<&mut Inode> {
@@ -364,10 +371,6 @@ impl Inode {
     }
 
     fn crash(&mut self, fate: &mut Fate<'_>) {
-        if let Fate::Kept = fate {
-            // The page cache survives, with all its debts.
-            return;
-        }
         let torn_at = match fate {
             Fate::Torn(bytes) => usize::try_from(self.last_write_offset + *bytes).unwrap_or(usize::MAX),
             _ => 0,
