@@ -54,7 +54,7 @@ pub enum IdentityError {
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
     /// What was synced is no longer there. Nothing was changed.
-    #[error("{segment}: {damage} at offset {offset}")]
+    #[error("{segment}: {}", damage.told(*offset))]
     Corrupt {
         /// The file.
         segment: SegmentName,
@@ -85,7 +85,7 @@ pub enum OpenError {
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum Damage {
     /// A segment is gone though one behind it, or a batch before it, proves that it was there.
-    #[error("the file is missing, which was found")]
+    #[error("the file is missing")]
     Missing,
     /// The segment's header has a bad checksum or magic.
     #[error("bad segment header")]
@@ -97,13 +97,13 @@ pub enum Damage {
     #[error("a segment with sequence number {0}")]
     OtherSequence(u64),
     /// The file is longer or shorter than its header says.
-    #[error("the file should be {expected} bytes long; it differs")]
+    #[error("the file is not {expected} bytes long; it differs")]
     Length {
         /// What the header says.
         expected: u64,
     },
     /// A bad batch, or bytes where there should be none, with something good behind it.
-    #[error("{batch}, with data behind it, in {next} at offset {next_offset},")]
+    #[error("{batch}")]
     Batch {
         /// What is bad about it.
         batch: BatchDamage,
@@ -113,7 +113,7 @@ pub enum Damage {
         next_offset: u64,
     },
     /// Nothing in a segment that a later one proves to have held a batch.
-    #[error("no batch, though a later segment proves that there was one,")]
+    #[error("no batch")]
     Empty,
     /// No good batch in the whole log, which cannot be: a finished `init` has synced one.
     #[error("no good batch in the whole log")]
@@ -121,6 +121,20 @@ pub enum Damage {
     /// A batch with good checksums that cannot follow what stands before it.
     #[error("a batch that makes no sense ({0})")]
     Nonsense(Nonsense),
+}
+
+impl Damage {
+    /// The whole finding: what, where, and how we know that it is no torn write.
+    fn told(&self, offset: u64) -> String {
+        match self {
+            Damage::Missing => self.to_string(),
+            Damage::Batch { next, next_offset, .. } => {
+                format!("{self} at offset {offset}; it was synced, for there is data behind it, at offset {next_offset} of {next}")
+            }
+            Damage::Empty => format!("{self} at offset {offset}; a later segment proves that there was one"),
+            _ => format!("{self} at offset {offset}"),
+        }
+    }
 }
 
 /// What is bad about a batch.

@@ -65,6 +65,6 @@ pub use init::init;
 pub use inspect::{Bad, Record, inspect};
 pub use lock::{LockError, LockGuard, lock};
 pub use real::RealDisk;
-pub use recovery::Recovered;
+pub use recovery::{Recovered, verify};
 pub use segment::{SEGMENT_HEADER_LEN, SegmentHeader, SegmentName};
 pub use store::{Options, SaveStatus, Store};

@@ -23,9 +23,10 @@ use std::io;
 
 use raft::{ClusterId, EntryId, EntryMeta, HardState, Index, Term};
 
-use crate::batch::{self, BatchFields, BatchHeader, Tip, Walk, walk};
+use crate::batch::{self, BadTail, BatchFields, BatchHeader, Tip, Walk, walk};
 use crate::disk::{Disk, nonzero_len, read_all, write_zeros};
 use crate::error::{Damage, Nonsense, OpenError};
+use crate::identity::Identity;
 use crate::limits::{SEGMENT_LEN_MAX, SEGMENT_LEN_MIN};
 use crate::segment::{HeaderError, LOG_DIR, Place, SEGMENT_HEADER_LEN, Segment, SegmentHeader, SegmentName};
 use crate::spare::Spare;
@@ -56,6 +57,13 @@ pub(crate) struct Recovery<F> {
     pub(crate) spare: Spare<F>,
 }
 
+/// Reads the log as opening it would, and changes nothing: what `kvnode run` would say.
+pub fn verify<D: Disk>(disk: &mut D, identity: &Identity) -> Result<Recovered, OpenError> {
+    let survey = survey(disk, identity.cluster_id, EntryId::default())?;
+    open_spare(disk, identity.cluster_id, survey.last.name.next(), 0)?;
+    Ok(survey.replay.into_recovered().0)
+}
+
 /// Reads the log, repairs its end and makes it durable. `segment_len` is for segments to come.
 pub(crate) fn recover<D: Disk>(
     disk: &mut D,
@@ -63,78 +71,81 @@ pub(crate) fn recover<D: Disk>(
     segment_len: u64,
     base: EntryId,
 ) -> Result<Recovery<D::File>, OpenError> {
-    let names = segments(disk)?;
-    let mut bytes = Vec::new();
-    let last_used = last_used(disk, &names, &mut bytes)?;
-    let mut replay = Replay::new(base);
-    let mut last = None;
-    let mut cut = None;
-    for name in names.into_iter().take_while(|name| *name <= last_used) {
-        let file = open(disk, name)?;
-        read(disk, name, &file, &mut bytes)?;
-        let header = SegmentHeader::decode(&bytes, cluster_id, name).map_err(|error| header_error(name, error, bytes.len()))?;
-        let Walk { batches, end, bad } = walk(&bytes, cluster_id, name);
-        if batches.is_empty() && name < last_used {
-            return Err(corrupt(name, end, bad.map_or(Damage::Empty, |bad| behind(bad.damage, last_used, SEGMENT_HEADER_LEN as u64))));
-        }
-        for (offset, batch) in &batches {
-            let from = to_usize(*offset);
-            let batch_bytes = &bytes[from..from + to_usize(batch.batch_len())];
-            replay.batch(name, *offset, batch, batch_bytes).map_err(|nonsense| corrupt(name, *offset, Damage::Nonsense(nonsense)))?;
-        }
-        if let Some((offset, batch)) = batches.last() {
-            let from = to_usize(*offset);
-            let size = header.size;
-            last = Some(LastBatch { name, size, offset: *offset, bytes: bytes[from..from + to_usize(batch.batch_len())].to_vec() });
-        }
-        if let Some(bad) = bad {
-            let next = bad.next_offset.map(|offset| (name, offset));
-            let next = next.or((name < last_used).then_some((last_used, SEGMENT_HEADER_LEN as u64)));
-            if let Some((next, next_offset)) = next {
-                return Err(corrupt(name, end, behind(bad.damage, next, next_offset)));
-            }
-            cut = Some((name, end, bad.nonzero_end));
-        }
-    }
-    let last = last.ok_or(corrupt(SegmentName::FIRST, SEGMENT_HEADER_LEN as u64, Damage::NoBatch))?;
-    let LastBatch { name, size, offset, bytes: last_bytes } = last;
-    let mut spare = open_spare(disk, cluster_id, name.next(), segment_len, &mut bytes)?;
+    let Survey { replay, last: LastBatch { name, size, offset, bytes }, torn } = survey(disk, cluster_id, base)?;
+    let mut spare = open_spare(disk, cluster_id, name.next(), segment_len)?;
 
     // So far nothing was written. From here on only what takes back no promise: it can be cut short anywhere and done again.
-    if let Some((name, from, to)) = cut {
+    if let Some(Torn { name, from, to }) = torn {
         let file = open(disk, name)?;
         write_zeros(disk, &file, from, to).and_then(|()| disk.sync(&file)).map_err(io_error(name))?;
     }
     let file = open(disk, name)?;
-    disk.write_at(&file, offset, &last_bytes).and_then(|()| disk.sync(&file)).map_err(io_error(name))?;
+    disk.write_at(&file, offset, &bytes).and_then(|()| disk.sync(&file)).map_err(io_error(name))?;
     if spare.is_filled() {
         // The last life may have failed at syncing this header, or the file behind.
         spare.finish(disk, cluster_id).map_err(io_error(name.next()))?;
     }
     disk.sync_dir(LOG_DIR).and_then(|()| disk.sync_dir("")).map_err(|source| OpenError::Io { file: LOG_DIR.to_owned(), source })?;
-
-    let last_index = replay.tip().last_index;
-    Ok(Recovery {
-        recovered: Recovered {
-            hard_state: replay.hard_state,
-            commit_index: replay.commit_index.min(last_index),
-            base,
-            entries: replay.entries,
-            last_time_ms: replay.last_time_ms,
-        },
-        places: replay.places,
-        sealed: replay.sealed,
-        current: Segment { name, size, file },
-        used: offset + last_bytes.len() as u64,
-        spare,
-    })
+    let sealed = replay.sealed;
+    let (recovered, places) = replay.into_recovered();
+    Ok(Recovery { recovered, places, sealed, current: Segment { name, size, file }, used: offset + bytes.len() as u64, spare })
 }
 
+/// What the log says, and what is to be repaired.
+struct Survey {
+    replay: Replay,
+    last: LastBatch,
+    torn: Option<Torn>,
+}
+
+/// The last good batch.
 struct LastBatch {
     name: SegmentName,
+    /// Of its segment.
     size: u64,
     offset: u64,
     bytes: Vec<u8>,
+}
+
+/// The bytes of a batch whose sync never returned.
+struct Torn {
+    name: SegmentName,
+    from: u64,
+    to: u64,
+}
+
+fn survey<D: Disk>(disk: &mut D, cluster_id: ClusterId, base: EntryId) -> Result<Survey, OpenError> {
+    let names = segments(disk)?;
+    let mut bytes = Vec::new();
+    let last_used = last_used(disk, &names, &mut bytes)?;
+    let (mut replay, mut last, mut torn) = (Replay::new(base), None, None);
+    for name in names.into_iter().take_while(|name| *name <= last_used) {
+        let file = open(disk, name)?;
+        read(disk, name, &file, &mut bytes)?;
+        let SegmentHeader { size, .. } =
+            SegmentHeader::decode(&bytes, cluster_id, name).map_err(|error| header_error(name, error, bytes.len()))?;
+        let Walk { batches, end, bad } = walk(&bytes, cluster_id, name);
+        for (offset, header) in &batches {
+            let batch = batch_bytes(&bytes, *offset, header);
+            replay.batch(name, *offset, header, batch).map_err(|nonsense| corrupt(name, *offset, Damage::Nonsense(nonsense)))?;
+        }
+        let behind = (name < last_used).then_some((last_used, SEGMENT_HEADER_LEN as u64));
+        if let Some(BadTail { damage: batch, next_offset, nonzero_end, .. }) = bad {
+            if let Some((next, next_offset)) = next_offset.map(|offset| (name, offset)).or(behind) {
+                return Err(corrupt(name, end, Damage::Batch { batch, next, next_offset }));
+            }
+            torn = Some(Torn { name, from: end, to: nonzero_end });
+        }
+        match batches.last() {
+            Some((offset, header)) => {
+                last = Some(LastBatch { name, size, offset: *offset, bytes: batch_bytes(&bytes, *offset, header).to_vec() });
+            }
+            None if behind.is_some() => return Err(corrupt(name, end, Damage::Empty)),
+            None => {}
+        }
+    }
+    let last = last.ok_or(corrupt(SegmentName::FIRST, SEGMENT_HEADER_LEN as u64, Damage::NoBatch))?;
+    Ok(Survey { replay, last, torn })
 }
 
 /// The segments in order, without gaps.
@@ -180,17 +191,12 @@ fn last_used<D: Disk>(disk: &mut D, names: &[SegmentName], bytes: &mut Vec<u8>) 
 }
 
 /// The segment behind the last batch: complete, or still to be made.
-fn open_spare<D: Disk>(
-    disk: &mut D,
-    cluster_id: ClusterId,
-    name: SegmentName,
-    segment_len: u64,
-    bytes: &mut Vec<u8>,
-) -> Result<Spare<D::File>, OpenError> {
+fn open_spare<D: Disk>(disk: &mut D, cluster_id: ClusterId, name: SegmentName, segment_len: u64) -> Result<Spare<D::File>, OpenError> {
     let file = open(disk, name)?;
-    read(disk, name, &file, bytes)?;
+    let mut bytes = Vec::new();
+    read(disk, name, &file, &mut bytes)?;
     let file_len = bytes.len() as u64;
-    let error = match SegmentHeader::decode(bytes, cluster_id, name) {
+    let error = match SegmentHeader::decode(&bytes, cluster_id, name) {
         Ok(SegmentHeader { size, .. }) => return Ok(Spare::found(Segment { name, size, file })),
         Err(error) => error,
     };
@@ -225,6 +231,13 @@ impl Replay {
     fn new(base: EntryId) -> Replay {
         let (hard_state, commit_index) = (HardState::default(), base.index);
         Replay { base, hard_state, commit_index, entries: Vec::new(), places: VecDeque::new(), last_time_ms: 0, sealed: false }
+    }
+
+    /// What raft is told. The log may be long: it is handed over, not copied.
+    fn into_recovered(self) -> (Recovered, VecDeque<Place>) {
+        let last_index = self.tip().last_index;
+        let Replay { base, hard_state, commit_index, entries, places, last_time_ms, .. } = self;
+        (Recovered { hard_state, commit_index: commit_index.min(last_index), base, entries, last_time_ms }, places)
     }
 
     fn tip(&self) -> Tip {
@@ -285,15 +298,122 @@ fn corrupt(segment: SegmentName, offset: u64, damage: Damage) -> OpenError {
     OpenError::Corrupt { segment, offset, damage }
 }
 
-fn behind(batch: crate::error::BatchDamage, next: SegmentName, next_offset: u64) -> Damage {
-    Damage::Batch { batch, next, next_offset }
-}
-
 fn io_error(segment: SegmentName) -> impl Fn(io::Error) -> OpenError {
     move |source| OpenError::Io { file: segment.path(), source }
+}
+
+fn batch_bytes<'a>(segment: &'a [u8], offset: u64, header: &BatchHeader) -> &'a [u8] {
+    &segment[to_usize(offset)..][..to_usize(header.batch_len())]
 }
 
 /// For offsets and lengths inside what was read into memory.
 fn to_usize(number: u64) -> usize {
     usize::try_from(number).expect("it is within what is in memory")
+}
+
+#[cfg(test)]
+mod tests {
+    use fastrand::Rng;
+    use raft::{EntryHeader, EntryKind, NodeId};
+
+    use super::*;
+    use crate::checksum::Seed;
+    use crate::fake::FakeDisk;
+
+    const CLUSTER: ClusterId = ClusterId(9);
+    const START: u64 = SEGMENT_HEADER_LEN as u64;
+
+    fn entry(term: u64, payload: &[u8]) -> Vec<u8> {
+        let payload_len = u32::try_from(payload.len()).expect("short");
+        [&EntryHeader { term: Term(term), time_ms: 0, payload_len, kind: EntryKind::Command }.encode()[..], payload].concat()
+    }
+
+    /// A log of one segment in use with these batches, each with good checksums, and what opening it says.
+    fn open_log(batches: &[(BatchFields, Vec<Vec<u8>>)]) -> Result<Recovered, OpenError> {
+        let mut segment = SegmentHeader { cluster_id: CLUSTER, name: SegmentName::FIRST, size: 1 << 16 }.encode().to_vec();
+        for (fields, entries) in batches {
+            let mut batch = Vec::new();
+            let seed = Seed { cluster_id: CLUSTER, segment: SegmentName::FIRST, offset: segment.len() as u64 };
+            batch::encode(&mut batch, &seed, fields, entries.iter().map(Vec::as_slice));
+            segment.extend_from_slice(&batch);
+        }
+        segment.resize(1 << 16, 0);
+        let mut disk = FakeDisk::new();
+        disk.make_dir(LOG_DIR).expect("it is healthy");
+        disk.set_content(&SegmentName::FIRST.path(), &segment);
+        disk.set_content(&SegmentName::FIRST.next().path(), b"");
+        recover(&mut disk, CLUSTER, 4096, EntryId::default()).map(|recovery| recovery.recovered)
+    }
+
+    fn fields(first_index: u64, last_entry_term: u64, term: u64) -> BatchFields {
+        let hard_state = HardState { term: Term(term), voted_for: None };
+        BatchFields { first_index: Index(first_index), last_entry_term: Term(last_entry_term), hard_state, commit_index: Index(0) }
+    }
+
+    #[test]
+    fn good_checksums_do_not_make_sense_of_nonsense() {
+        let first = (fields(1, 2, 5), vec![entry(1, b"a"), entry(2, b"b")]);
+        assert_eq!(open_log(std::slice::from_ref(&first)).expect("it makes sense").entries.len(), 2);
+        let nonsense = |second: (BatchFields, Vec<Vec<u8>>)| match open_log(&[first.clone(), second]) {
+            Err(OpenError::Corrupt { segment: SegmentName::FIRST, offset, damage: Damage::Nonsense(nonsense) }) => {
+                assert_eq!(offset, START + 64 + 56);
+                nonsense
+            }
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(nonsense((fields(4, 5, 5), vec![entry(5, b"")])), Nonsense::Gap);
+        assert_eq!(nonsense((fields(0, 5, 5), vec![entry(5, b"")])), Nonsense::Gap);
+        assert_eq!(nonsense((fields(3, 4, 4), vec![entry(4, b"")])), Nonsense::TermFell);
+        assert_eq!(nonsense((fields(3, 6, 5), vec![entry(6, b"")])), Nonsense::EntryTermAhead);
+        assert_eq!(nonsense((fields(3, 1, 5), vec![entry(1, b"")])), Nonsense::EntryTermFell);
+        assert_eq!(nonsense((fields(3, 3, 5), vec![entry(4, b""), entry(3, b"")])), Nonsense::EntryTermFell);
+        assert_eq!(nonsense((fields(3, 3, 5), vec![entry(4, b"")])), Nonsense::Entries, "another last term than it says");
+        assert_eq!(nonsense((fields(3, 3, 5), vec![])), Nonsense::Entries, "a seal that tells another last term");
+        assert_eq!(nonsense((fields(3, 3, 5), vec![vec![7; 40]])), Nonsense::Entries, "bytes that are no entry");
+    }
+
+    #[test]
+    fn the_first_batch_begins_the_log() {
+        let gap = open_log(&[(fields(2, 1, 1), vec![entry(1, b"")])]);
+        assert!(matches!(gap, Err(OpenError::Corrupt { offset: START, damage: Damage::Nonsense(Nonsense::Gap), .. })), "{gap:?}");
+    }
+
+    #[test]
+    fn a_commit_hint_beyond_the_log_is_not_believed() {
+        let hint = BatchFields { commit_index: Index(1 << 50), ..fields(1, 1, 1) };
+        assert_eq!(open_log(&[(hint, vec![entry(1, b"")])]).expect("a hint is only a hint").commit_index, Index(1));
+    }
+
+    #[test]
+    fn any_fields_under_good_checksums_are_refused_or_opened_without_a_panic() {
+        let mut rng = Rng::with_seed(7);
+        let number = |rng: &mut Rng| match rng.u8(..6) {
+            0 => rng.u64(..),
+            1 => u64::MAX - rng.u64(..3),
+            2 => (1 << 56) - rng.u64(..3),
+            _ => rng.u64(..4),
+        };
+        let (mut opened, mut refused) = (0, 0);
+        for _ in 0..4000 {
+            let batches: Vec<_> = (0..rng.usize(1..4))
+                .map(|_| {
+                    let voted_for = Some(NodeId(rng.u64(1..3))).filter(|_| rng.bool());
+                    let fields = BatchFields {
+                        first_index: Index(number(&mut rng)),
+                        last_entry_term: Term(number(&mut rng)),
+                        hard_state: HardState { term: Term(number(&mut rng)), voted_for },
+                        commit_index: Index(number(&mut rng)),
+                    };
+                    let entries = (0..rng.u8(..3)).map(|_| entry(number(&mut rng), &[1; 9])).collect();
+                    (fields, entries)
+                })
+                .collect();
+            match open_log(&batches) {
+                Ok(_) => opened += 1,
+                Err(OpenError::Corrupt { .. }) => refused += 1,
+                Err(error) => panic!("{error}"),
+            }
+        }
+        assert!(0 < opened && 2000 < refused, "{opened} opened, {refused} refused");
+    }
 }

@@ -14,6 +14,10 @@
 //! created, empty, and the directory synced; only then may a batch be written here. So while a segment holds a batch, the file after
 //! it exists: no file of the log can vanish unnoticed, the last one included. And a write into zeros that are on the disk already
 //! changes no metadata, so its sync waits for data alone.
+//!
+//! A batch longer than the segment made ready for it has that made longer: the empty file behind is removed first, durably, for the
+//! header must be written again, and a crash may tear it. A segment that holds no batch may thus have no good header if, and only if,
+//! no file stands behind it.
 
 use std::fmt;
 

@@ -1,9 +1,9 @@
 //! What no crash can have done is refused, with file and offset named, and nothing is changed.
 
 use data::fake::FakeDisk;
-use data::{BatchDamage, Damage, OpenError, SegmentName};
+use data::{BatchDamage, Damage, OpenError, Record, SegmentName, verify};
 
-use crate::common::{FIRST_SEGMENT, Log, batches, entry, open, segments_in_use, vote};
+use crate::common::{FIRST_SEGMENT, Log, batches, entry, identity, open, segments_in_use, vote};
 
 /// Opens a damaged log, which must fail without a write, and says where the damage was found.
 fn refused(disk: &FakeDisk) -> (String, u64, Damage) {
@@ -178,11 +178,11 @@ fn segments_under_each_others_names_are_refused() {
 #[test]
 fn the_log_of_another_cluster_is_refused() {
     let log = long_log();
-    let mut identity = crate::common::identity();
-    identity.cluster_id = raft::ClusterId(7);
-    match data::Store::open(log.disk.clone(), &identity, data::Options::default()) {
+    let mut other = identity();
+    other.cluster_id = raft::ClusterId(7);
+    match data::Store::open(log.disk.clone(), &other, data::Options::default()) {
         Err(OpenError::Corrupt { segment: SegmentName(1), offset: 0, damage: Damage::OtherCluster(found) }) => {
-            assert_eq!(found, crate::common::identity().cluster_id);
+            assert_eq!(found, identity().cluster_id);
         }
         other => panic!("{other:?}"),
     }
@@ -213,17 +213,17 @@ fn a_batch_copied_elsewhere_never_passes() {
 fn the_log_of_another_node_in_parts_never_passes() {
     // The same batches at the same places, under another cluster id: what a recycled block would hold.
     let log = long_log();
-    let mut identity = crate::common::identity();
-    identity.cluster_id = raft::ClusterId(7);
+    let mut other = identity();
+    other.cluster_id = raft::ClusterId(7);
     let mut disk = FakeDisk::new();
-    data::init(&mut disk, &identity, &crate::common::first_entry()).expect("a new disk is healthy");
+    data::init(&mut disk, &other, &crate::common::first_entry()).expect("a new disk is healthy");
     let ours = log.disk.content(FIRST_SEGMENT).expect("it is there");
     let mut theirs = disk.content(FIRST_SEGMENT).expect("it is there");
     let (_, second, _) = batches(&log.disk)[1].clone();
     let second = usize::try_from(second).expect("short");
     theirs[second..].copy_from_slice(&ours[second..]);
     disk.set_content(FIRST_SEGMENT, &theirs);
-    let (_, recovered) = data::Store::open(disk, &identity, data::Options::default()).expect("taken for a torn write");
+    let (_, recovered) = data::Store::open(disk, &other, data::Options::default()).expect("taken for a torn write");
     assert_eq!(recovered.entries.len(), 1);
 }
 
@@ -237,7 +237,7 @@ fn any_bytes_whatever_are_refused_or_cut_without_a_panic() {
     let last_range = usize::try_from(offset).expect("short")..usize::try_from(offset + len).expect("short");
     let last_batch = log.disk.content(&last_segment).expect("it is there")[last_range.clone()].to_vec();
     for round in 0..1500 {
-        let disk = log.disk.fork();
+        let mut disk = log.disk.fork();
         for _ in 0..rng.usize(1..4) {
             let segment = &in_use[rng.usize(..in_use.len())];
             let mut bytes = disk.content(segment).expect("it is there");
@@ -251,7 +251,13 @@ fn any_bytes_whatever_are_refused_or_cut_without_a_panic() {
             }
             disk.set_content(segment, &bytes);
         }
-        match open(&disk) {
+        let steps = disk.steps();
+        let verified = verify(&mut disk, &identity()).map(|recovered| recovered.entries.len()).map_err(|error| error.to_string());
+        assert_eq!(disk.steps(), steps, "verify changes nothing");
+        let opened_as = open(&disk);
+        let said = opened_as.as_ref().map(|(_, content)| content.entries.len()).map_err(ToString::to_string);
+        assert_eq!(verified, said, "round {round}");
+        match opened_as {
             Err(OpenError::Corrupt { .. }) => damaged += 1,
             Ok((_, content)) => {
                 opened += 1;
@@ -267,6 +273,49 @@ fn any_bytes_whatever_are_refused_or_cut_without_a_panic() {
 }
 
 #[test]
+fn a_segment_zeroed_behind_its_header_is_found_if_anything_tells_that_it_was_used() {
+    let log = long_log();
+    let in_use = segments_in_use(&log.disk);
+    let zeroed = |path: &str| {
+        let mut bytes = log.disk.content(path).expect("it is there");
+        bytes[64..].fill(0);
+        bytes
+    };
+    for segment in &in_use[..in_use.len() - 1] {
+        let disk = log.disk.fork();
+        disk.set_content(segment, &zeroed(segment));
+        assert_eq!(refused(&disk), (segment.clone(), 64, Damage::Empty));
+    }
+    // Of the last one nothing but the work on the spare tells: that begins when the first batch is synced.
+    let last = &in_use[in_use.len() - 1];
+    let spare = SegmentName(in_use.len() as u64 + 1).to_string();
+    log.disk.set_content(last, &zeroed(last));
+    let disk = log.disk.fork();
+    disk.set_content(&spare, &[0; 4096]);
+    assert_eq!(refused(&disk), (last.clone(), 64, Damage::Empty), "the spare was worked on");
+    disk.set_content(&spare, &log.disk.content(last).expect("it is there"));
+    disk.set_content(&SegmentName(in_use.len() as u64 + 2).to_string(), b"");
+    assert_eq!(refused(&disk), (last.clone(), 64, Damage::Empty), "the spare was complete");
+}
+
+#[test]
+fn damage_is_told_in_one_sentence() {
+    let mut log = Log::new();
+    log.append(&[1; 100]);
+    log.append(b"x");
+    log.disk.flip(FIRST_SEGMENT, 168 + 70, 1);
+    let told = open(&log.disk).map(|_| ()).expect_err("it is damaged").to_string();
+    assert_eq!(
+        told,
+        "log/0000000000000001.seg: bad batch body at offset 168; it was synced, for there is data behind it, at offset 360 of \
+         log/0000000000000001.seg"
+    );
+    log.disk.delete(FIRST_SEGMENT);
+    let told = open(&log.disk).map(|_| ()).expect_err("it is damaged").to_string();
+    assert_eq!(told, "log/0000000000000001.seg: the file is missing");
+}
+
+#[test]
 fn inspect_shows_what_is_left_of_a_damaged_log() {
     let log = long_log();
     let all = batches(&log.disk);
@@ -274,11 +323,67 @@ fn inspect_shows_what_is_left_of_a_damaged_log() {
     log.disk.flip(&segment, offset + 70, 1);
     let (mut intact, mut not_intact, mut bad) = (0, 0, Vec::new());
     data::inspect(&mut log.disk.clone(), &mut |record| match record {
-        data::Record::Batch { intact: true, .. } => intact += 1,
-        data::Record::Batch { offset, intact: false, .. } => not_intact += offset,
-        data::Record::Bad { segment, offset, .. } => bad.push((segment.to_string(), offset)),
+        Record::Batch { intact: true, .. } => intact += 1,
+        Record::Batch { offset, intact: false, .. } => not_intact += offset,
+        Record::Bad { segment, offset, .. } => bad.push((segment.to_string(), offset)),
         _ => {}
     })
     .expect("the directory can be listed");
     assert_eq!((intact, not_intact, bad), (all.len() - 1, offset, vec![(segment, offset)]));
+}
+
+#[test]
+fn inspect_shows_everything_in_a_healthy_log_and_changes_nothing() {
+    let mut log = Log::new();
+    log.save(vote(2, 3), 2, &[entry(2, b"abc"), entry(2, b"")]);
+    log.store.seal().expect("the disk is healthy");
+    let steps = log.disk.steps();
+    let mut lines = Vec::new();
+    data::inspect(&mut log.disk.clone(), &mut |record| {
+        lines.push(match record {
+            Record::Identity(identity) => format!("{} of {}", identity.name, identity.cluster_id),
+            Record::NoIdentity(error) => format!("no identity {error:?}"),
+            Record::Segment { name, file_len, header } => format!("{name} {file_len} {}", header.is_some()),
+            Record::Batch { offset, header, intact } => {
+                format!("batch {offset} {intact} {}+{} t{}", header.first_index, header.entry_count, header.hard_state.term.0)
+            }
+            Record::Entry { index, header, payload } => format!("{index}/{} {}", header.term, String::from_utf8_lossy(payload)),
+            Record::Bad { segment, offset, what } => format!("bad {segment} {offset} {what}"),
+        });
+    })
+    .expect("the directory can be listed");
+    assert_eq!(
+        lines,
+        [
+            &format!("n1 of {}", identity().cluster_id)[..],
+            "log/0000000000000001.seg 65536 true",
+            "batch 64 true i1+1 t0",
+            "i1/t0 n1 n2 n3.",
+            "batch 168 true i2+2 t2",
+            "i2/t2 abc",
+            "i3/t2 ",
+            "batch 288 true i4+0 t2",
+            "log/0000000000000002.seg 0 false",
+        ]
+    );
+    assert_eq!(log.disk.steps(), steps);
+}
+
+#[test]
+fn inspect_names_missing_files_and_an_unreadable_identity() {
+    let log = long_log();
+    log.disk.delete("log/0000000000000002.seg");
+    log.disk.flip("identity", 30, 1);
+    let (mut identities, mut bad, mut entries) = (Vec::new(), Vec::new(), 0);
+    data::inspect(&mut log.disk.clone(), &mut |record| match record {
+        Record::NoIdentity(error) => identities.push(error.map(|error| error.to_string())),
+        Record::Bad { segment, what, .. } => bad.push(format!("{segment}: {what}")),
+        Record::Entry { .. } => entries += 1,
+        _ => {}
+    })
+    .expect("the directory can be listed");
+    let len = log.disk.content("identity").expect("it is there").len() - 4;
+    assert_eq!(identities, [Some(format!("identity: bad checksum at offset {len}"))]);
+    assert_eq!(bad, ["log/0000000000000002.seg: the file is missing"]);
+    assert!(10 < entries, "the log speaks for itself");
 }
