@@ -225,7 +225,7 @@ impl Script {
                     },
                     Request::Get { key } => What::Get(key.to_vec()),
                     Request::Status => What::Status,
-                    Request::Members => panic!("never asked"),
+                    other => panic!("never asked: {other:?}"),
                 };
                 self.asked.push(Seen { connection, address: address.clone(), id, what });
             }
