@@ -9,6 +9,7 @@ use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 
 use crate::failure::Failure;
+use crate::quote::escape;
 use crate::settings::Settings;
 
 /// When a person begins to wonder.
@@ -88,7 +89,7 @@ pub(crate) fn run(clerk: &mut Clerk, ask: Ask, settings: &Settings, finish: impl
 fn waiting(clerk: &Clerk, call: CallNumber, settings: &Settings) -> String {
     let mut text = format!("waiting up to {} (Ctrl-C ends it)", humantime::format_duration(settings.timeout));
     for tried in clerk.tried(call) {
-        text += &format!("\n  {tried}");
+        text += &format!("\n  {}", escape(tried.to_string().as_bytes())); // partly a node's words
     }
     text
 }
