@@ -76,7 +76,7 @@ pub(crate) fn start(
     let begun = Instant::now();
     let log = Log::start(&format!("{} starting t0", identity.name)).map_err(|error| Exit::Usage.says(error))?;
     let lock = lock(dir)?;
-    raise_descriptor_limit();
+    let descriptors = raise_descriptor_limit();
     let client = listen("client", &addresses.listen_client, addresses.advertise_client.as_ref(), &signals, &log)?;
     let peer = listen("peer", &addresses.listen_peer, addresses.advertise_peer.as_ref(), &signals, &log)?;
     let (Some((client, client_addr)), Some((peer, peer_addr))) = (client, peer) else {
@@ -121,6 +121,7 @@ pub(crate) fn start(
         heartbeat_ticks: tuning.heartbeat_ticks,
         election_ticks: tuning.election_ticks,
         seed: link_seed,
+        descriptors,
         start: Instant::now(),
     })?;
     log.flush();
@@ -227,13 +228,18 @@ fn open_failure(dir: &Path, error: OpenError) -> Failure {
     exit.says(format!("{}/{error}{fix}", dir.display()))
 }
 
-/// Every client and peer is a descriptor: take what the system allows. Failing, we have what we have, and running out is handled.
-fn raise_descriptor_limit() {
-    if let Ok((soft, hard)) = getrlimit(Resource::RLIMIT_NOFILE)
-        && soft < hard
-        && let Err(error) = setrlimit(Resource::RLIMIT_NOFILE, hard, hard)
-    {
-        tracing::warn!("cannot raise the limit of {soft} open files to {hard}: {error}");
+/// Every client and peer is a descriptor: takes what the system allows, and says how many that are.
+fn raise_descriptor_limit() -> u64 {
+    let Ok((soft, hard)) = getrlimit(Resource::RLIMIT_NOFILE) else { return 1024 };
+    if hard <= soft {
+        return soft;
+    }
+    match setrlimit(Resource::RLIMIT_NOFILE, hard, hard) {
+        Ok(()) => hard,
+        Err(error) => {
+            tracing::warn!("cannot raise the limit of {soft} open files to {hard}: {error}");
+            soft
+        }
     }
 }
 

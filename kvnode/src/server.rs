@@ -38,8 +38,8 @@ use clock::Clock;
 use complaints::Complaints;
 use connection::{Client, Connection, ConnectionKey, Door, Flow, Left, Party, Why};
 use limits::{
-    CLIENT_STALLED_MAX, CONNECTIONS_MAX, GAP_PASSES_MAX, GREETING_MAX, PEER_SILENT_MAX, POLL_EVENTS_MAX, SEAL_IDLE_TICKS, STOP_FLUSH_MAX,
-    TURN_ACCEPTS_MAX, TURN_POLLS_MAX, TURN_REQUEST_BYTES_MAX,
+    CLIENT_STALLED_MAX, GAP_PASSES_MAX, GREETING_MAX, PEER_SILENT_MAX, POLL_EVENTS_MAX, SEAL_IDLE_TICKS, STOP_FLUSH_MAX, TURN_ACCEPTS_MAX,
+    TURN_POLLS_MAX, TURN_REQUEST_BYTES_MAX, clients_max,
 };
 use link::{Pace, PeerNews};
 use links::{Destination, Due, Links};
@@ -70,6 +70,8 @@ pub(crate) struct Parts {
     pub(crate) heartbeat_ticks: u32,
     pub(crate) election_ticks: u32,
     pub(crate) seed: u64,
+    /// File descriptors that this process may have.
+    pub(crate) descriptors: u64,
     pub(crate) start: Instant,
 }
 
@@ -81,6 +83,7 @@ pub(crate) struct Server {
     network: Network,
     links: Links,
     listeners: [Listener; 2],
+    clients_max: usize,
     /// Strangers in the order in which they came, with the time by which they must have said who they are.
     strangers: VecDeque<(Instant, ConnectionKey)>,
     complaints: Complaints,
@@ -107,8 +110,21 @@ pub(crate) struct Server {
 impl Server {
     /// Everything registered with one poll.
     pub(crate) fn new(parts: Parts) -> Result<Server, Failure> {
-        let Parts { node, store, cluster_id, mut listeners, signals, log, name, tick, heartbeat_ticks, election_ticks, seed, start } =
-            parts;
+        let Parts {
+            node,
+            store,
+            cluster_id,
+            mut listeners,
+            signals,
+            log,
+            name,
+            tick,
+            heartbeat_ticks,
+            election_ticks,
+            seed,
+            descriptors,
+            start,
+        } = parts;
         let poll = Poll::new().or_exit(Exit::Io, || "cannot create a poll")?;
         let registry = watch(&poll, &mut listeners, &signals).or_exit(Exit::Io, || "cannot watch the sockets")?;
         let network = Network::new(registry, start);
@@ -121,6 +137,7 @@ impl Server {
             network,
             links,
             listeners,
+            clients_max: clients_max(descriptors),
             strangers: VecDeque::new(),
             complaints: Complaints::default(),
             refusals: BTreeMap::new(),
@@ -244,8 +261,8 @@ impl Server {
                         match self.network.add(Connection::new(stream, remote, Party::Stranger { door })) {
                             Ok(key) => {
                                 self.strangers.push_back((now + GREETING_MAX, key));
-                                if self.network.len() > CONNECTIONS_MAX {
-                                    self.close(key, greeting::too_many(), now);
+                                if door == Door::Client && self.network.client_count() > self.clients_max {
+                                    self.close(key, greeting::too_many(self.clients_max), now);
                                 }
                             }
                             Err(error) => self.complaints.add(remote, error, now),

@@ -272,17 +272,38 @@ fn whoever_comes_to_the_wrong_door_or_cluster_is_told_so() {
 }
 
 #[test]
-fn a_node_without_descriptors_turns_strangers_away_and_serves_who_is_there() {
+fn a_crowd_of_clients_is_turned_away_and_those_who_are_there_are_served() {
     let dir = tempfile::tempdir().unwrap();
-    let mut limited = Command::new("sh");
-    limited.args(["-c", "ulimit -n 32; exec \"$0\" \"$@\"", env!("CARGO_BIN_EXE_kvnode")]);
-    let node = Node::start_by(&dir, limited);
+    let node = Node::start_by(&dir, with_32_descriptors());
     let mut first = Client::connect(&node);
     expect_done(first.put(b"k", b"v"));
     let crowd: Vec<TcpStream> = (0..64).map(|_| TcpStream::connect(&node.address).unwrap()).collect();
+    node.wait_for_line("this node has 16 clients already");
+    assert_eq!(first.get(b"k").as_deref(), Some(&b"v"[..]));
+    drop(crowd);
+    let mut later = Client::connect_patiently(&node);
+    assert_eq!(later.get(b"k").as_deref(), Some(&b"v"[..]));
+}
+
+#[test]
+fn a_node_without_descriptors_goes_on_serving() {
+    let dir = tempfile::tempdir().unwrap();
+    let node = Node::start_by(&dir, with_32_descriptors());
+    let mut first = Client::connect(&node);
+    expect_done(first.put(b"k", b"v"));
+    node.wait_for_line("peers at ");
+    let log = std::fs::read_to_string(&node.log).unwrap();
+    let peer_addr = log.split("peers at ").nth(1).and_then(|rest| rest.split(',').next()).unwrap();
+    let crowd: Vec<TcpStream> = (0..64).map(|_| TcpStream::connect(peer_addr).unwrap()).collect();
     node.wait_for_line("no file descriptor is left");
     assert_eq!(first.get(b"k").as_deref(), Some(&b"v"[..]));
     drop(crowd);
     let mut later = Client::connect_patiently(&node);
     assert_eq!(later.get(b"k").as_deref(), Some(&b"v"[..]));
+}
+
+fn with_32_descriptors() -> Command {
+    let mut command = Command::new("sh");
+    command.args(["-c", "ulimit -n 32; exec \"$0\" \"$@\"", env!("CARGO_BIN_EXE_kvnode")]);
+    command
 }

@@ -61,6 +61,8 @@ impl Client {
 pub(crate) struct Connection {
     pub(crate) stream: Stream,
     pub(crate) remote: SocketAddr,
+    /// Through which it came; `None`: we dialled.
+    pub(crate) door: Option<Door>,
     pub(crate) party: Party,
     /// Waits to be read.
     pub(crate) queued: bool,
@@ -159,9 +161,10 @@ pub(crate) enum Left {
 }
 
 impl Connection {
-    /// Of `party`, taking frames up to `body_len_max`.
+    /// Of `party`: a stranger, or a peer that we dial.
     pub(crate) fn new(stream: Stream, remote: SocketAddr, party: Party) -> Connection {
-        Connection { stream, remote, party, queued: false, unsent: false }
+        let door = if let Party::Stranger { door } = party { Some(door) } else { None };
+        Connection { stream, remote, door, party, queued: false, unsent: false }
     }
 
     /// Hands every whole frame to `each`, and reads on until nothing is left, `each` says stop, or the connection has had its share of

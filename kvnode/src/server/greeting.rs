@@ -9,7 +9,7 @@ use wire::{Hello, PeerHello, Purpose, Refused, RefusedReason};
 
 use super::Server;
 use super::connection::{Client, ConnectionKey, Door, Flow, Left, Party, Why};
-use super::limits::{CONNECTIONS_MAX, GREETING_MAX};
+use super::limits::GREETING_MAX;
 use super::stream::Over;
 
 /// The same refusal is logged again after this time.
@@ -18,9 +18,9 @@ const REFUSAL_REPEATED: Duration = Duration::from_secs(60);
 /// Refusals remembered; whoever makes up new ones without end is only limited by the rate of complaints.
 const REFUSALS_MAX: usize = 64;
 
-/// There is no room for another connection.
-pub(crate) fn too_many() -> Why {
-    refuse(RefusedReason::TooManyConnections, format!("this node has {CONNECTIONS_MAX} connections already"))
+/// There is no room for another client.
+pub(crate) fn too_many(clients_max: usize) -> Why {
+    refuse(RefusedReason::TooManyConnections, format!("this node has {clients_max} clients already"))
 }
 
 fn refuse(reason: RefusedReason, message: String) -> Why {
@@ -142,10 +142,11 @@ impl Server {
         wire::encode_refused(refused, connection.stream.output.buffer());
         // One frame into an empty buffer of the kernel's: it takes it, or the connection is broken anyway.
         let _ = connection.stream.send(now);
-        if let Party::Dialled { .. } = connection.party {
+        let _ = connection.stream.socket.shutdown(std::net::Shutdown::Write);
+        // A crowd at the door gets no place to wait in.
+        if refused.reason == RefusedReason::TooManyConnections || matches!(connection.party, Party::Dialled { .. }) {
             return Some(why);
         }
-        let _ = connection.stream.socket.shutdown(std::net::Shutdown::Write);
         connection.party = Party::Leaving;
         let remote = connection.remote;
         self.strangers.push_back((now + GREETING_MAX, key));

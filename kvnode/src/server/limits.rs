@@ -46,8 +46,18 @@ pub(crate) const GREETING_MAX: Duration = Duration::from_secs(5);
 /// A connection from a peer that is silent for this long is dead: its dialler pings it many times a second.
 pub(crate) const PEER_SILENT_MAX: Duration = Duration::from_secs(10);
 
-/// Open connections in all. Each costs a descriptor and some 20 KiB; above it strangers are told so.
-pub(crate) const CONNECTIONS_MAX: usize = 16_384;
+/// Clients at a time, strangers included. Each costs a descriptor and some 20 KiB.
+const CLIENTS_MAX: usize = 16_384;
+
+/// Descriptors that clients may not take: the links of 32 members in both directions would be 186, those of five are 24; the rest is
+/// for files, and for peers that dial anew before their old connections are gone.
+const DESCRIPTORS_RESERVED: usize = 256;
+
+/// Clients at a time for a process that may have so many descriptors: however many come, the peers still find one.
+pub(crate) fn clients_max(descriptors: u64) -> usize {
+    let descriptors = usize::try_from(descriptors).unwrap_or(usize::MAX);
+    (descriptors - DESCRIPTORS_RESERVED.min(descriptors / 2)).min(CLIENTS_MAX)
+}
 
 /// Lines per second about connections that were closed for what they sent; the rest is counted.
 pub(crate) const COMPLAINTS_PER_SECOND_MAX: u32 = 5;

@@ -11,7 +11,7 @@ use raft::{Message, NodeId};
 use slotmap::{Key, KeyData, SlotMap};
 use wire::{Purpose, Reply};
 
-use super::connection::{Connection, ConnectionKey, Party, Why};
+use super::connection::{Connection, ConnectionKey, Door, Party, Why};
 use super::limits::LINK_OUTPUT_BYTES_MAX;
 use super::stream::Output;
 
@@ -19,6 +19,7 @@ use super::stream::Output;
 pub(crate) struct Network {
     registry: Registry,
     connections: SlotMap<ConnectionKey, Connection>,
+    client_count: usize,
     /// Connections to read, in the order of the poll.
     ready: VecDeque<ConnectionKey>,
     /// Connections with output of this turn.
@@ -59,6 +60,7 @@ impl Network {
         Network {
             registry,
             connections: SlotMap::with_key(),
+            client_count: 0,
             ready: VecDeque::new(),
             unsent: Vec::new(),
             broken: Vec::new(),
@@ -76,18 +78,19 @@ impl Network {
         self.now = now;
     }
 
-    /// How many there are.
-    pub(crate) fn len(&self) -> usize {
-        self.connections.len()
+    /// Connections that came through the clients' door.
+    pub(crate) fn client_count(&self) -> usize {
+        self.client_count
     }
 
     /// Watches a new connection.
     pub(crate) fn add(&mut self, connection: Connection) -> io::Result<ConnectionKey> {
+        self.client_count += usize::from(connection.door == Some(Door::Client));
         let key = self.connections.insert(connection);
         let socket = &mut self.connections[key].stream.socket;
         // Both interests, once: edge-triggered, so a writable socket costs one event in its life and one whenever it was full.
         if let Err(error) = self.registry.register(socket, token(key), Interest::READABLE | Interest::WRITABLE) {
-            self.connections.remove(key);
+            self.remove(key);
             return Err(error);
         }
         Ok(key)
@@ -106,6 +109,7 @@ impl Network {
     /// Forgets and closes a connection.
     pub(crate) fn remove(&mut self, key: ConnectionKey) -> Option<Connection> {
         let mut connection = self.connections.remove(key)?;
+        self.client_count -= usize::from(connection.door == Some(Door::Client));
         // Closing would do it as well; an error here changes nothing.
         let _ = self.registry.deregister(&mut connection.stream.socket);
         match connection.party {
