@@ -1,14 +1,18 @@
 //! Every bound on what is kept on disk or in memory here, with its reason.
 
-/// Longest body of a batch, bytes. One save is one batch, so this bounds a save: raft hands over at most what it accepted while the last
-/// save was under way, a few MiB; the rest is room.
+/// Longest body of a batch, bytes. One save is one batch, so this bounds a save: what a leader takes in one turn, 4 MiB, or what a
+/// follower accepts before it hands it over, 16 MiB and one append; the rest is room.
 pub const BATCH_BODY_LEN_MAX: u32 = 32 << 20;
 /// Smallest segment, bytes: what a test with a tiny log can ask for.
 pub const SEGMENT_LEN_MIN: u64 = 4 << 10;
 /// Largest segment, bytes: recovery reads one at a time into memory. Holds the largest batch with room to spare.
 pub const SEGMENT_LEN_MAX: u64 = 64 << 20;
-/// The segment that `init` writes, bytes: a new directory should appear at once, and the next segment is filled in good time.
+const _: () = assert!(BATCH_BODY_LEN_MAX as u64 + (64 << 10) < SEGMENT_LEN_MAX, "the longest batch fits in a segment");
+/// The segment that `init` writes, bytes: a new directory should appear at once.
 pub const FIRST_SEGMENT_LEN: u64 = 64 << 10;
+/// How many times longer than the segment before it a segment may be. The next one is filled while the current one is used up: if it
+/// were 16 MiB behind 64 KiB, a new node would write zeros at every turn.
+pub const SEGMENT_GROWTH_MAX: u64 = 8;
 /// Log size that the segment size is derived from unless the options name another, bytes.
 pub const LOG_BYTES_DEFAULT: u64 = 64 << 20;
 /// Bytes of the next segment that one call fills and syncs: about a millisecond on a plain disk, so no turn of the loop stalls.

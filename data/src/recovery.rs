@@ -28,7 +28,7 @@ use crate::disk::{Disk, nonzero_len, read_all, write_zeros};
 use crate::error::{Damage, Nonsense, OpenError};
 use crate::identity::Identity;
 use crate::limits::{SEGMENT_LEN_MAX, SEGMENT_LEN_MIN};
-use crate::segment::{HeaderError, LOG_DIR, Place, SEGMENT_HEADER_LEN, Segment, SegmentHeader, SegmentName};
+use crate::segment::{HeaderError, LOG_DIR, Place, SEGMENT_HEADER_LEN, Segment, SegmentHeader, SegmentName, next_segment_len};
 use crate::spare::Spare;
 
 /// What was on the disk, for raft to start from.
@@ -72,7 +72,7 @@ pub(crate) fn recover<D: Disk>(
     base: EntryId,
 ) -> Result<Recovery<D::File>, OpenError> {
     let Survey { replay, last: LastBatch { name, size, offset, bytes }, torn } = survey(disk, cluster_id, base)?;
-    let mut spare = open_spare(disk, cluster_id, name.next(), segment_len)?;
+    let mut spare = open_spare(disk, cluster_id, name.next(), next_segment_len(segment_len, size))?;
 
     // So far nothing was written. From here on only what takes back no promise: it can be cut short anywhere and done again.
     if let Some(Torn { name, from, to }) = torn {

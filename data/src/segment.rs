@@ -25,7 +25,7 @@ use raft::ClusterId;
 
 use crate::checksum::checksum;
 use crate::error::Damage;
-use crate::limits::{SEGMENT_LEN_MAX, SEGMENT_LEN_MIN, SEQUENCE_MAX};
+use crate::limits::{SEGMENT_GROWTH_MAX, SEGMENT_LEN_MAX, SEGMENT_LEN_MIN, SEQUENCE_MAX};
 
 /// Bytes of a segment's header.
 pub const SEGMENT_HEADER_LEN: usize = 64;
@@ -176,6 +176,11 @@ pub(crate) fn segment_len(log_bytes_max: u64) -> u64 {
     (log_bytes_max / 4).clamp(SEGMENT_LEN_MIN, SEGMENT_LEN_MAX) & !(SEGMENT_LEN_MIN - 1)
 }
 
+/// Length of the segment behind one of `current_len`, when they are to be of `segment_len` in the end.
+pub(crate) fn next_segment_len(segment_len: u64, current_len: u64) -> u64 {
+    segment_len.min(current_len.next_multiple_of(SEGMENT_LEN_MIN) * SEGMENT_GROWTH_MAX)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -246,5 +251,15 @@ mod tests {
         for (log_bytes_max, expected) in sizes {
             assert_eq!(segment_len(log_bytes_max), expected, "{log_bytes_max}");
         }
+    }
+
+    #[test]
+    fn segments_grow_to_their_length_by_steps() {
+        let mut lens = vec![crate::limits::FIRST_SEGMENT_LEN];
+        while *lens.last().expect("there is one") < 16 << 20 {
+            lens.push(next_segment_len(16 << 20, *lens.last().expect("there is one")));
+        }
+        assert_eq!(lens, [64 << 10, 512 << 10, 4 << 20, 16 << 20]);
+        assert_eq!(next_segment_len(4 << 10, 64 << 10), 4 << 10, "a small log has small segments at once");
     }
 }

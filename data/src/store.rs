@@ -13,7 +13,7 @@ use crate::error::{OpenError, StoreError};
 use crate::identity::Identity;
 use crate::limits::{BATCH_BODY_LEN_MAX, CACHE_BYTES_DEFAULT, LOG_BYTES_DEFAULT, READ_AHEAD_LEN_MAX, READ_LEN_MAX};
 use crate::recovery::{Recovered, Recovery, recover};
-use crate::segment::{Place, SEGMENT_HEADER_LEN, Segment, SegmentName, segment_len};
+use crate::segment::{Place, SEGMENT_HEADER_LEN, Segment, SegmentName, next_segment_len, segment_len};
 use crate::spare::Spare;
 
 /// Encoded length of term and vote, as `log_bytes` counts them.
@@ -332,7 +332,8 @@ impl<D: Disk> Store<D> {
     fn roll(&mut self, batch_len: u64) -> Result<(), StoreError> {
         let name = self.spare.segment.name;
         self.spare.make_ready(&mut self.disk, self.cluster_id, batch_len).map_err(io_error(name, "preparing"))?;
-        self.spare.take(self.segment_len, &mut self.current);
+        let spare_len = next_segment_len(self.segment_len, self.spare.segment.size);
+        self.spare.take(spare_len, &mut self.current);
         self.used = SEGMENT_HEADER_LEN as u64;
         Ok(())
     }
