@@ -22,6 +22,8 @@ kvnode: a replica of a replicated key/value store.
 Options of each command: kvnode help COMMAND
 ";
 
+const LOG_HELP: &str = "Lines for people go to stderr. KVNODE_LOG=debug shows more of them, KVNODE_LOG=warn fewer.";
+
 /// A replica of kvraft.
 #[derive(Parser, Debug)]
 #[command(name = "kvnode", version, about = "A replica of a replicated key/value store", max_term_width = 120)]
@@ -35,6 +37,7 @@ pub(crate) enum Command {
     /// Make DIR a node of a new cluster. Offline; the same arguments again change nothing
     Init(InitArgs),
     /// Run the node that lives in DIR until SIGTERM or SIGINT
+    #[command(after_help = LOG_HELP)]
     Run(Box<RunArgs>),
     /// Run a cluster of one on loopback, to try things: real disk writes, a temporary directory unless --data-dir
     Dev(DevArgs),
@@ -91,7 +94,7 @@ pub(crate) struct Tuning {
     /// A follower that hears nothing for this long, or up to twice as long, asks for an election
     #[arg(long, value_name = "N", env = "KVNODE_ELECTION_TICKS", default_value_t = 30, value_parser = clap::value_parser!(u32).range(2..=10_000))]
     pub(crate) election_ticks: u32,
-    /// Compact the log beyond this size; -1: never
+    /// Compact the log beyond this size; -1: never. There is no compaction yet: it only sets the size of the log's files
     #[arg(long, value_name = "SIZE|-1", env = "KVNODE_MAX_LOG_BYTES", allow_hyphen_values = true, value_parser = parse_log_bytes)]
     pub(crate) max_log_bytes: Option<LogBytes>,
     /// Answer "busy: full" to writes while keys and values take more than this; deletes go on
