@@ -82,6 +82,10 @@ pub(crate) fn start(
     let (Some((client, client_addr)), Some((peer, peer_addr))) = (client, peer) else {
         return Ok(Started::Stopped(log));
     };
+    let exposed: Vec<String> = [client.address, peer.address].iter().filter(|at| !at.ip().is_loopback()).map(ToString::to_string).collect();
+    if !exposed.is_empty() {
+        tracing::warn!("there is no TLS yet: whoever reaches {} can read and write everything", exposed.join(" or "));
+    }
 
     let disk = open_disk(dir)?;
     let max_log_bytes = tuning.max_log_bytes.and_then(|limit| match limit {
@@ -186,11 +190,6 @@ fn listen(
             return Ok(None);
         }
     };
-    if !socket.ip().is_loopback() {
-        tracing::warn!(
-            "--listen-{who} {listen} is not loopback, and there is no TLS yet: whoever reaches it can read and write everything"
-        );
-    }
     let listener = Listener::bind(socket).map_err(|error| {
         let cannot = format!("--listen-{who}: cannot listen on {listen}");
         match error.kind() {
