@@ -103,11 +103,10 @@ impl Client {
         loop {
             let mut client = Client::greet(node, &Hello::Client { cluster_id: None });
             let mut byte = [0];
-            if matches!(client.socket.peek(&mut byte), Ok(1)) {
-                client.welcome().unwrap();
+            if matches!(client.socket.peek(&mut byte), Ok(1)) && client.welcome().is_ok() {
                 return client;
             }
-            assert!(start.elapsed() < PATIENCE, "still no descriptor");
+            assert!(start.elapsed() < PATIENCE, "still turned away");
         }
     }
 

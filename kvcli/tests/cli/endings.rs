@@ -160,6 +160,7 @@ fn an_interrupted_write_says_how_to_settle_it() {
     let node = Fake::new(Manner::Mute);
     let child = command_at(&[&node]).args(["put", "k", "v"]).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     while node.asked().is_empty() {
+        // sleeps because what another thread was asked can only be polled
         thread::sleep(Duration::from_millis(1));
     }
     kill(Pid::from_raw(i32::try_from(child.id()).unwrap()), Signal::SIGINT).unwrap();
@@ -176,6 +177,7 @@ fn an_interrupted_read_is_only_over() {
     let node = Fake::new(Manner::Mute);
     let child = command_at(&[&node]).args(["get", "k"]).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     while node.asked().is_empty() {
+        // sleeps because what another thread was asked can only be polled
         thread::sleep(Duration::from_millis(1));
     }
     kill(Pid::from_raw(i32::try_from(child.id()).unwrap()), Signal::SIGINT).unwrap();

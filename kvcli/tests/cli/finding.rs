@@ -39,7 +39,8 @@ fn one_endpoint_is_enough_to_find_the_leader() {
 fn a_put_begun_before_the_node_is_up_succeeds() {
     let address = free_address();
     let put = command().args(["--endpoints", &address.to_string(), "put", "k", "v"]).spawn().unwrap();
-    thread::sleep(Duration::from_millis(300)); // the put is well under way: that is the situation, not a wait for one
+    // sleeps because a put that is well under way is the situation, not something to wait for
+    thread::sleep(Duration::from_millis(300));
     let node = Fake::at(address, Manner::Serves);
     let output = put.wait_with_output().unwrap();
     assert_eq!(output.status.code(), Some(0));
