@@ -78,6 +78,24 @@ fn status_of_a_healthy_cluster_ends_with_0_and_of_a_degraded_one_with_1() {
 }
 
 #[test]
+fn the_readmes_three_nodes_by_hand_work_as_they_stand() {
+    let readme = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("../README.md")).expect("README.md");
+    let section = readme.split("\n## ").find(|section| section.starts_with("Three nodes by hand")).expect("the section");
+    let block = section.split("```").nth(1).expect("its commands").trim_start_matches("sh").trim();
+    // The commands themselves, on an address that nobody else has: the README's may be taken by a real node.
+    let (address, dir) = (place::loopback(), place::directory());
+    let script = format!("set -eux\ntrap 'kill $(jobs -p) 2>/dev/null || true' EXIT\n{}", block.replace("127.0.0.1", &address.to_string()));
+    let bin = programs::kvcli().parent().expect("a directory").to_owned();
+    let path = std::env::join_paths([bin, "/usr/bin".into(), "/bin".into()]).expect("a path");
+    let mut command = programs::command("bash");
+    command.args(["-c", &script]).current_dir(dir.path());
+    command.env("PATH", path).env("KVCLI_ENDPOINTS", format!("{address}:{}", place::CLIENT_PORT));
+    let ran = Ran::run(command, b"").expect_code(0);
+    assert!(String::from_utf8_lossy(&ran.stdout).contains("hello, world"), "{ran}");
+    assert!(!running_with(dir.path()) && ran.stderr.contains("kvnode dump"), "{ran}");
+}
+
+#[test]
 fn systemd_accepts_the_unit_file() {
     if host::lacks("systemd-analyze", "systemd_accepts_the_unit_file") {
         return;
