@@ -14,10 +14,11 @@ const TEMPLATE: &str = "\
 {usage-heading} {usage}
 
 Data:
-  put KEY [VALUE]      write a value
+  put KEY [VALUE]      write a value (also: set)
   append KEY [VALUE]   add to the end of a value
   get KEY              print a value
-  delete KEY           remove a key
+  delete KEY           remove a key (also: del, rm)
+  cas KEY [VALUE]      write a value if the key is as expected
 
 Cluster:
   status               how the cluster is, member by member
@@ -33,7 +34,7 @@ Options:
 const AFTER_HELP: &str = "
 VALUE is literal. Left out, or `-`: all bytes of standard input. One that could be an option goes behind `--`.
 
-Exit codes: 0 done; 1 no (missing key, not healthy); 2 usage; 3 not done, safe to retry; 4 unknown, the write may have happened;
+Exit codes: 0 done; 1 no (missing key, lost cas, not healthy); 2 usage; 3 not done, safe to retry; 4 unknown, the write may have happened;
 5 refused (another cluster); 6 rejected (too large, empty key); 74 local I/O; 130 interrupted; 141 closed pipe.
 
 Examples:
@@ -71,7 +72,7 @@ pub(crate) struct Global {
 #[derive(Subcommand, Debug)]
 pub(crate) enum Command {
     /// Write VALUE under KEY, and wait until a majority has it on disk. Exits 4 if the answer was lost on the way back.
-    #[command(after_help = "Examples:\n  kvcli put greeting hello\n  kvcli put config < config.json")]
+    #[command(visible_alias = "set", after_help = "Examples:\n  kvcli put greeting hello\n  kvcli put config < config.json")]
     Put(Write),
     /// Add VALUE to the end of what KEY holds (a missing key is an empty value), and wait until a majority has it on disk.
     #[command(after_help = "Examples:\n  kvcli append log 'one more line'\n  date | kvcli append log -")]
@@ -83,13 +84,21 @@ pub(crate) enum Command {
         key: OsString,
     },
     /// Remove KEY, and wait until a majority has that on disk.
-    #[command(after_help = "Examples:\n  kvcli delete greeting\n  kvcli delete --must-exist greeting || echo 'it was not there'")]
+    #[command(visible_aliases = ["del", "rm"], after_help = "Examples:\n  kvcli delete greeting\n  kvcli delete --must-exist greeting || echo 'it was not there'")]
     Delete {
         /// Any bytes, at most 64 KiB.
         key: OsString,
         /// Exit 1 if there was no such key.
         #[arg(long)]
         must_exist: bool,
+    },
+    /// Write VALUE under KEY if the key is as expected, and wait until a majority has it on disk. Exits 1 if it is not: nothing is changed.
+    #[command(after_help = "Examples:\n  kvcli cas --absent lock \"$HOSTNAME\"\n  kvcli cas counter --expect 41 42")]
+    Cas {
+        #[command(flatten)]
+        expected: Expected,
+        #[command(flatten)]
+        write: Write,
     },
     /// Ask every member how it is; waits for none longer than it takes to call it unreachable. Exits 0 healthy, 1 not, 3 nobody answers.
     #[command(after_help = "Examples:\n  kvcli status\n  kvcli status -o json | jq -r .verdict")]
@@ -122,6 +131,21 @@ pub(crate) struct Write {
     pub(crate) literal: bool,
 }
 
+/// What a cas expects; one of these.
+#[derive(Args, Debug)]
+#[group(required = true, multiple = false)]
+pub(crate) struct Expected {
+    /// KEY holds exactly this.
+    #[arg(long, value_name = "OLD", allow_hyphen_values = true)]
+    pub(crate) expect: Option<OsString>,
+    /// KEY is at this version: `get -o json` tells.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) version: Option<u64>,
+    /// There is no such key.
+    #[arg(long)]
+    pub(crate) absent: bool,
+}
+
 /// How results look.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
 pub(crate) enum Mode {
@@ -145,6 +169,7 @@ impl Command {
             Command::Append(_) => "append",
             Command::Get { .. } => "get",
             Command::Delete { .. } => "delete",
+            Command::Cas { .. } => "cas",
             Command::Status => "status",
             Command::Wait { .. } => "wait",
             Command::Demo(_) => "demo",
@@ -163,7 +188,7 @@ impl Command {
 
     /// Whether a resume token can belong to it.
     pub(crate) fn is_write(&self) -> bool {
-        matches!(self, Command::Put(_) | Command::Append(_) | Command::Delete { .. })
+        matches!(self, Command::Put(_) | Command::Append(_) | Command::Delete { .. } | Command::Cas { .. })
     }
 }
 

@@ -5,9 +5,9 @@ use std::io::{self, Write as _};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::time::{Duration, Instant};
 
-use kvcli::{Answer, Ask, Clerk, ClerkError, Options, Overview, Reading, Token, Verdict, WriteOutcome, Written};
+use kvcli::{Answer, Ask, Clerk, ClerkError, Expectation, Options, Overview, Reading, Token, Verdict, WriteOutcome, Written};
 
-use crate::cli::{Command, Write};
+use crate::cli::{Command, Expected, Write};
 use crate::failure::Failure;
 use crate::output;
 use crate::quote::{escape, quote};
@@ -25,6 +25,7 @@ pub(crate) fn run(command: Command, settings: &Settings) -> Result<(), Failure> 
         Command::Append(write) => put(write, settings, |key, value| Ask::Append { key, value }, "append"),
         Command::Get { key } => get(key, settings),
         Command::Delete { key, must_exist } => delete(key, must_exist, settings),
+        Command::Cas { expected, write } => cas(expected, write, settings),
         Command::Status => status(settings),
         Command::Wait { all } => wait(all, settings),
         Command::Demo(_) => unreachable!("the demo brings its own cluster"),
@@ -55,6 +56,29 @@ fn delete(key: OsString, must_exist: bool, settings: &Settings) -> Result<(), Fa
         return Err(Failure::No(format!("no such key: {name}")));
     }
     say(|out| output::deleted(out, settings.mode, &written))
+}
+
+fn cas(expected: Expected, write: Write, settings: &Settings) -> Result<(), Failure> {
+    check_key(&write.key)?;
+    let (expect, mut arguments) = match expected {
+        Expected { expect: Some(value), .. } => {
+            let arguments = format!("--expect={}", quote(value.as_bytes()));
+            (Expectation::Value(value.into_vec()), arguments)
+        }
+        Expected { version: Some(version), .. } => (Expectation::Version(version), format!("--version {version}")),
+        Expected { .. } => (Expectation::Absent, "--absent".into()),
+    };
+    let source = Source::of(&write);
+    let value = source.read()?;
+    arguments = format!("{arguments} {}", source.repeat(&write.key, &value));
+    let name = escape(write.key.as_bytes());
+    let written = settle(settings, Ask::Cas { key: write.key.into_vec(), expect, value }, "cas", &arguments)?;
+    say(|out| output::swapped(out, settings.mode, &written))?;
+    match (written.outcome, written.version) {
+        (WriteOutcome::NotSwapped, 0) => Err(Failure::No(format!("not swapped: no such key: {name}"))),
+        (WriteOutcome::NotSwapped, version) => Err(Failure::No(format!("not swapped: {name} is at version {version}"))),
+        _ => Ok(()),
+    }
 }
 
 fn get(key: OsString, settings: &Settings) -> Result<(), Failure> {
@@ -124,7 +148,7 @@ fn settle(settings: &Settings, ask: Ask, name: &str, arguments: &str) -> Result<
     };
     match running::run(&mut clerk(settings)?, ask, settings, finish)? {
         Answer::Written(written) => Ok(written),
-        Answer::Value { .. } | Answer::Status(_) => unreachable!("a write is answered by what it did"),
+        _ => unreachable!("a write is answered by what it did"),
     }
 }
 

@@ -19,6 +19,15 @@ pub(crate) struct Deleted {
     pub(crate) position: u64,
 }
 
+/// A cas.
+#[derive(Serialize)]
+pub(crate) struct Swapped {
+    pub(crate) swapped: bool,
+    /// The key's from now on, swapped or not; 0: no such key.
+    pub(crate) version: u64,
+    pub(crate) position: u64,
+}
+
 /// A get that found something. Bytes that are not UTF-8 are in base 64, in the field with that name.
 #[derive(Serialize)]
 pub(crate) struct Found<'a> {

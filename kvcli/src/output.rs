@@ -33,6 +33,16 @@ pub(crate) fn deleted(out: &mut impl Write, mode: Mode, written: &Written) -> io
     }
 }
 
+/// A cas; why it lost stands in the error.
+pub(crate) fn swapped(out: &mut impl Write, mode: Mode, written: &Written) -> io::Result<()> {
+    let swapped = written.outcome == WriteOutcome::Swapped;
+    match mode {
+        Mode::Table if swapped => writeln!(out, "OK"),
+        Mode::Table | Mode::Plain | Mode::Raw => Ok(()),
+        Mode::Json | Mode::Jsonl => document(out, &json::Swapped { swapped, version: written.version, position: written.position.0 }),
+    }
+}
+
 /// A get that found something.
 pub(crate) fn reading(out: &mut impl Write, mode: Mode, key: &[u8], reading: &Reading) -> io::Result<()> {
     let Some(value) = &reading.value else { return Ok(()) };
@@ -171,6 +181,16 @@ mod tests {
         assert_eq!(shown(|out, mode| deleted(out, mode, &result)), ["OK\n", "", "", json, json]);
         let result = Written { outcome: WriteOutcome::NotFound, ..result };
         assert_eq!(shown(|out, mode| deleted(out, mode, &result))[3], "{\"existed\":false,\"position\":13}\n");
+    }
+
+    #[test]
+    fn a_lost_cas_shows_only_in_json_for_its_error_tells_the_rest() {
+        let result = Written { outcome: WriteOutcome::Swapped, version: 3, position: Index(12) };
+        let json = "{\"swapped\":true,\"version\":3,\"position\":12}\n";
+        assert_eq!(shown(|out, mode| swapped(out, mode, &result)), ["OK\n", "", "", json, json]);
+        let result = Written { outcome: WriteOutcome::NotSwapped, ..result };
+        let json = "{\"swapped\":false,\"version\":3,\"position\":12}\n";
+        assert_eq!(shown(|out, mode| swapped(out, mode, &result)), ["", "", "", json, json]);
     }
 
     #[test]

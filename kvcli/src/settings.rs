@@ -44,7 +44,7 @@ impl Settings {
             None => default_mode(command, std::io::stdout().is_terminal()),
         };
         if global.resume.is_some() && !command.is_write() {
-            return Err(Failure::Usage(format!("--resume settles a write: put, append or delete, not {}", command.name())));
+            return Err(Failure::Usage(format!("--resume settles a write: put, append, delete or cas, not {}", command.name())));
         }
         Ok(Settings {
             endpoints_are_default: endpoints.is_none(),
@@ -162,10 +162,11 @@ mod tests {
 
     #[test]
     fn every_command_takes_every_mode_or_refuses_it_first() {
-        let commands: [(&[&str], &str); 7] = [
+        let commands: [(&[&str], &str); 8] = [
             (&["put", "k", "v"], "table plain json jsonl"),
             (&["append", "k", "v"], "table plain json jsonl"),
             (&["delete", "k"], "table plain json jsonl"),
+            (&["cas", "--absent", "k", "v"], "table plain json jsonl"),
             (&["get", "k"], "table plain raw json jsonl"),
             (&["status"], "table plain json jsonl"),
             (&["wait"], "table plain json jsonl"),

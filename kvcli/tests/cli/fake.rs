@@ -10,7 +10,7 @@ use raft::{ClusterId, Index, NodeId, Term};
 use wire::limits::FRAME_BODY_LEN_MAX;
 use wire::status::MemberStatus;
 use wire::{
-    Command, FrameBuffer, Kind, MemberAddress, NodeStatus, Op, RefusedReason, Reply, Request, RoleName, SessionId, Value, Welcome,
+    Command, Expect, FrameBuffer, Kind, MemberAddress, NodeStatus, Op, RefusedReason, Reply, Request, RoleName, SessionId, Value, Welcome,
     WriteOutcome, Written,
 };
 
@@ -260,7 +260,18 @@ impl Shared {
                 let outcome = if self.state.remove(*key).is_some() { WriteOutcome::Deleted } else { WriteOutcome::NotFound };
                 return Written { outcome, version: 0, position };
             }
-            Op::Cas { .. } => panic!("no command for it yet"),
+            Op::Cas { key, expect, value } => {
+                let (held, version) = self.state.get(*key).map_or((None, 0), |(value, version, _)| (Some(value.as_slice()), *version));
+                let is_as_expected = match expect {
+                    Expect::Absent => held.is_none(),
+                    Expect::Value(expected) => held == Some(*expected),
+                    Expect::Version(expected) => version == *expected,
+                };
+                if !is_as_expected {
+                    return Written { outcome: WriteOutcome::NotSwapped, version, position };
+                }
+                (value.to_vec(), WriteOutcome::Swapped)
+            }
         };
         let version = self.state.get(op.key()).map_or(1, |(_, version, _)| version + 1);
         self.state.insert(op.key().to_vec(), (value, version, position.0));

@@ -24,12 +24,13 @@ fn on_terminal(node: &Fake, args: &[&str]) -> (Option<i32>, String) {
 fn every_command_works_in_every_mode_or_refuses_it_first() {
     let headline = "healthy: 1/1 voters, leader n1, term 3, can lose 0\n";
     // What standard output begins with; `None`: exit 2, and the node was asked nothing.
-    let walks: [(&[&str], [Option<&str>; 5]); 6] = [
+    let walks: [(&[&str], [Option<&str>; 5]); 7] = [
         (&["put", "k", "v\x01"], [Some("OK\n"), Some(""), None, Some("{\"version\":"), Some("{\"version\":")]),
         (&["append", "k", ""], [Some("OK\n"), Some(""), None, Some("{\"version\":"), Some("{\"version\":")]),
         (&["get", "k"], [Some("v\\x01\n"), Some("v\\x01\n"), Some("v\x01"), Some("{\"key\":\"k\","), Some("{\"key\":\"k\",")]),
         (&["status"], [Some(headline), Some(headline), None, Some("{\"cluster_id\":"), Some("{\"cluster_id\":")]),
         (&["wait"], [Some(headline), Some(""), None, Some("{\"verdict\":"), Some("{\"verdict\":")]),
+        (&["cas", "k", "--expect", "v\x01", "v\x01"], [Some("OK\n"), Some(""), None, Some("{\"swapped\":"), Some("{\"swapped\":")]),
         (&["delete", "k"], [Some("OK\n"), Some(""), None, Some("{\"existed\":"), Some("{\"existed\":")]),
     ];
     for (command, expected) in walks {
