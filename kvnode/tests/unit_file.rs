@@ -3,13 +3,13 @@
 use std::process::Command;
 
 #[test]
-fn systemd_accepts_the_unit_and_finds_it_hardened() {
-    let verify = concat!(env!("CARGO_MANIFEST_DIR"), "/../packaging/systemd/verify");
-    let output = Command::new(verify).output().unwrap();
-    let (stdout, stderr) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-    assert!(output.status.success(), "{stdout}{stderr}");
-    // Without systemd on this host the script says so; cargo shows it with --nocapture.
-    println!("{stdout}");
+fn systemd_finds_the_unit_hardened_to_an_exposure_of_at_most_1_5() {
+    let unit = concat!(env!("CARGO_MANIFEST_DIR"), "/../packaging/systemd/kvnode@.service");
+    let Ok(output) = Command::new("systemd-analyze").args(["security", "--offline=true", "--threshold=15", unit]).output() else {
+        println!("not run: there is no systemd-analyze here");
+        return;
+    };
+    assert!(output.status.success(), "{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
 }
 
 #[test]
