@@ -10,11 +10,17 @@ fn lines(cluster: &Cluster, number: usize) -> Vec<String> {
     cluster.log(number).lines().map(String::from).collect()
 }
 
-#[test]
-fn a_healthy_node_logs_its_start_in_ten_lines_and_then_nothing() {
+/// A cluster whose nodes have said all that they say at a start. (They are healthy a moment earlier.)
+fn started() -> Cluster {
     let cluster = Cluster::start(3);
     let formed = |number| cluster.log(number).contains("the cluster is formed");
-    wait_until("all have said all they say at a start", PATIENCE, || (0..3).all(formed));
+    wait_until("every node knows that the cluster is formed", PATIENCE, || (0..3).all(formed));
+    cluster
+}
+
+#[test]
+fn a_healthy_node_logs_its_start_in_ten_lines_and_then_nothing() {
+    let cluster = started();
     let started: Vec<Vec<String>> = (0..3).map(|number| lines(&cluster, number)).collect();
     for log in &started {
         assert!(!log.is_empty() && log.len() <= 10, "{} lines:\n{}", log.len(), log.join("\n"));
@@ -33,7 +39,7 @@ fn a_healthy_node_logs_its_start_in_ten_lines_and_then_nothing() {
 
 #[test]
 fn a_dead_peer_is_one_line_when_lost_and_one_when_back() {
-    let mut cluster = Cluster::start(3);
+    let mut cluster = started();
     let victim = cluster.follower();
     let name = cluster.nodes[victim].name.clone();
     let others: Vec<usize> = (0..3).filter(|number| *number != victim).collect();
