@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use kvcli::Token;
+use kvcli::bench::BenchArgs;
 use kvcli::demo::DemoArgs;
 
 const TEMPLATE: &str = "\
@@ -25,6 +26,7 @@ Cluster:
   wait                 wait until it serves
 
 Tools:
+  bench                how fast it is, and what a failover costs its clients
   demo                 start three nodes, try them, kill the leader, clean up
 
 Options:
@@ -110,6 +112,9 @@ pub(crate) enum Command {
         #[arg(long)]
         all: bool,
     },
+    /// Measure the cluster: many clients on one thread, each asking for the next thing when it has the last. Exits 1 on any error.
+    #[command(after_help = "Examples:\n  kvcli bench --op get --clients 256\n  kvcli bench --clients 16 --failover --seconds 30 --json")]
+    Bench(BenchArgs),
     /// Start three nodes on this machine, try them, kill the leader while clients write, and clean up. Needs no root and no fixed port.
     #[command(after_help = "Examples:\n  kvcli demo\n  kvcli demo --keep ./cluster")]
     Demo(DemoArgs),
@@ -172,6 +177,7 @@ impl Command {
             Command::Cas { .. } => "cas",
             Command::Status => "status",
             Command::Wait { .. } => "wait",
+            Command::Bench(_) => "bench",
             Command::Demo(_) => "demo",
         }
     }

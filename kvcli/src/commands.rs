@@ -2,12 +2,14 @@
 
 use std::ffi::{OsStr, OsString};
 use std::io::{self, Write as _};
+use std::os::fd::AsFd as _;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::time::{Duration, Instant};
 
+use kvcli::bench::{BenchArgs, BenchError};
 use kvcli::{Answer, Ask, Clerk, ClerkError, Expectation, Options, Overview, Reading, Token, Verdict, WriteOutcome, Written};
 
-use crate::cli::{Command, Expected, Write};
+use crate::cli::{Command, Expected, Mode, Write};
 use crate::failure::Failure;
 use crate::output;
 use crate::quote::{escape, quote};
@@ -28,6 +30,7 @@ pub(crate) fn run(command: Command, settings: &Settings) -> Result<(), Failure> 
         Command::Cas { expected, write } => cas(expected, write, settings),
         Command::Status => status(settings),
         Command::Wait { all } => wait(all, settings),
+        Command::Bench(args) => bench(&args, settings),
         Command::Demo(_) => unreachable!("the demo brings its own cluster"),
     }
 }
@@ -132,6 +135,28 @@ fn wait(all: bool, settings: &Settings) -> Result<(), Failure> {
             });
         }
         clerk.turn(LOOK_AGAIN).map_err(plainly)?;
+    }
+}
+
+/// Figures first, also when not all went well.
+fn bench(args: &BenchArgs, settings: &Settings) -> Result<(), Failure> {
+    let interrupts = Interrupts::catch()?;
+    let report = match kvcli::bench::run(args, &settings.endpoints, settings.timeout, interrupts.as_fd()) {
+        Ok(report) => report,
+        Err(BenchError::Interrupted) => {
+            interrupts.came(); // taken: let through, it would end us otherwise
+            return Err(Failure::Stopped);
+        }
+        Err(BenchError::Prepare(error)) => {
+            let hint = running::hint(&error, settings);
+            return Err(Failure::Clerk { error, finish: None, hint });
+        }
+    };
+    let mode = if args.json { Mode::Json } else { settings.mode };
+    say(|out| output::bench(out, mode, args, &report))?;
+    match &report.first_error {
+        Some(first) => Err(Failure::No(format!("{} errors, the first: {}", report.errors, escape(first.as_bytes())))),
+        None => Ok(()),
     }
 }
 

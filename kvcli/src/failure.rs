@@ -33,6 +33,8 @@ pub(crate) enum Failure {
         /// The command that settles the write, if it is unknown.
         finish: Option<String>,
     },
+    /// Ctrl-C, and nothing is left to settle: whoever pressed it knows.
+    Stopped,
     /// A file, or standard input, could not be read, or the system refused something else.
     Local(anyhow::Error),
     /// Standard output could not be written.
@@ -50,7 +52,7 @@ impl Failure {
     pub(crate) fn text(&self) -> String {
         let mut text = format!("kvcli: {}", self.message());
         let (error, finish, hint) = match self {
-            Failure::NotHealthy(_) => return String::new(),
+            Failure::NotHealthy(_) | Failure::Stopped => return String::new(),
             Failure::Clerk { error, finish, hint } => (error, finish, hint.as_ref()),
             Failure::Interrupted { error, finish } => (error, finish, None),
             Failure::No(_) | Failure::Usage(_) | Failure::Local(_) | Failure::Output(_) => return text,
@@ -91,6 +93,7 @@ impl Failure {
             Failure::No(message) | Failure::NotHealthy(message) | Failure::Usage(message) => message.clone(),
             Failure::Local(error) => format!("{error:#}"),
             Failure::Output(error) => format!("standard output: {error}"),
+            Failure::Stopped => "interrupted".into(),
             Failure::Clerk { error, .. } => what_became(error),
             Failure::Interrupted { error, .. } => format!("interrupted: {}", what_became(error)),
         }
@@ -101,7 +104,7 @@ impl Failure {
         match self {
             Failure::No(_) | Failure::NotHealthy(_) => Some("no"),
             Failure::Usage(_) | Failure::Local(_) => Some("not_done"),
-            Failure::Output(_) => None, // it is done: only the answer is lost
+            Failure::Output(_) | Failure::Stopped => None, // it is done: only the answer is lost
             Failure::Clerk { error, .. } | Failure::Interrupted { error, .. } => match error {
                 ClerkError::NotDone { .. } | ClerkError::Refused { resume: None, .. } => Some("not_done"),
                 ClerkError::Unknown { .. } | ClerkError::Refused { resume: Some(_), .. } => Some("unknown"),

@@ -37,6 +37,7 @@ pub mod overview; // a cluster, from what all its members say
 pub mod reason; // why one endpoint did not help
 pub mod token; // what settles a write whose outcome is unknown
 
+pub mod bench; // what a cluster does under load
 pub mod demo; // three nodes to try, and what a killed leader costs
 
 pub use ask::{Ask, Expectation};

@@ -26,7 +26,7 @@ fn main() -> ExitCode {
         Ok(cli) => cli,
         Err(error) => return not_a_command(&error),
     };
-    let json = wants_json(std::env::args_os());
+    let json = wants_json(std::env::args_os()) || matches!(&cli.command, Command::Bench(args) if args.json);
     let result = Settings::new(cli.global, &cli.command, |name| std::env::var_os(name)).and_then(|settings| match &cli.command {
         Command::Demo(args) => Ok(kvcli::demo::run(args)),
         _ => commands::run(cli.command, &settings).map(|()| 0),
@@ -53,7 +53,7 @@ fn exit_code(failure: &Failure) -> u8 {
             ClerkError::Rejected { .. } => 6,
             ClerkError::Local { .. } => 74,
         },
-        Failure::Interrupted { .. } => 130,
+        Failure::Interrupted { .. } | Failure::Stopped => 130,
         Failure::Output(error) if error.kind() == ErrorKind::BrokenPipe => 141,
         Failure::Local(_) | Failure::Output(_) => 74,
     }

@@ -2,6 +2,7 @@
 
 use std::io::{self, Write};
 
+use kvcli::bench::{BenchArgs, BenchOp, Report};
 use kvcli::{Overview, Reading, Verdict, WriteOutcome, Written};
 use serde::Serialize;
 use wire::NodeStatus;
@@ -62,6 +63,33 @@ pub(crate) fn ready(out: &mut impl Write, mode: Mode, overview: &Overview) -> io
             let leader = overview.leader.map(|leader| overview.name_of(leader));
             let nodes = overview.rows.iter().filter(|row| row.status().is_some()).map(|row| row.name()).collect();
             document(out, &json::Ready { verdict: overview.verdict.name(), leader, nodes })
+        }
+    }
+}
+
+/// What a bench found.
+pub(crate) fn bench(out: &mut impl Write, mode: Mode, args: &BenchArgs, report: &Report) -> io::Result<()> {
+    let latencies =
+        [("p50", report.p50_us), ("p90", report.p90_us), ("p99", report.p99_us), ("p999", report.p999_us), ("max", report.max_us)];
+    match mode {
+        Mode::Json | Mode::Jsonl => document(out, report),
+        Mode::Plain | Mode::Raw => {
+            writeln!(out, "ops_per_s\t{}", report.ops_per_s)?;
+            latencies.iter().try_for_each(|(name, us)| writeln!(out, "{name}_us\t{us}"))?;
+            writeln!(out, "longest_gap_ms\t{}\nerrors\t{}", report.longest_gap_ms, report.errors)
+        }
+        Mode::Table => {
+            let (op, clients, in_flight) = (args.op.name(), args.clients, args.in_flight);
+            let (size, keys, seconds) = (args.value_size, args.keys, args.seconds);
+            writeln!(out, "{op}: {clients} clients x {in_flight} in flight, values of {size} bytes, {keys} keys, {seconds} s\n")?;
+            writeln!(out, "calls per second     {:>12}", report.ops_per_s)?;
+            for (name, us) in latencies {
+                writeln!(out, "latency {name:<4}         {:>12}", format!("{}.{:03} ms", us / 1000, us % 1000))?;
+            }
+            let without = if args.op == BenchOp::Get { "read" } else { "write" };
+            writeln!(out, "longest without {without:<5}{:>12}", format!("{} ms", report.longest_gap_ms))?;
+            writeln!(out, "errors               {:>12}", report.errors)?;
+            writeln!(out, "\nThis program used {} % of one core.", report.cpu_percent)
         }
     }
 }

@@ -1,6 +1,7 @@
 //! A call, from a person's point of view: it says what it waits for, and Ctrl-C ends it with an answer.
 
 use std::io::{self, IsTerminal};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
@@ -38,6 +39,12 @@ impl Interrupts {
 
     pub(crate) fn came(&self) -> bool {
         matches!(self.descriptor.read_signal(), Ok(Some(_)))
+    }
+}
+
+impl AsFd for Interrupts {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.descriptor.as_fd()
     }
 }
 

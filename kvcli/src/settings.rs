@@ -162,7 +162,7 @@ mod tests {
 
     #[test]
     fn every_command_takes_every_mode_or_refuses_it_first() {
-        let commands: [(&[&str], &str); 8] = [
+        let commands: [(&[&str], &str); 9] = [
             (&["put", "k", "v"], "table plain json jsonl"),
             (&["append", "k", "v"], "table plain json jsonl"),
             (&["delete", "k"], "table plain json jsonl"),
@@ -170,6 +170,7 @@ mod tests {
             (&["get", "k"], "table plain raw json jsonl"),
             (&["status"], "table plain json jsonl"),
             (&["wait"], "table plain json jsonl"),
+            (&["bench"], "table plain json jsonl"),
             (&["demo"], "table plain"),
         ];
         for (args, taken) in commands {

@@ -30,6 +30,8 @@ pub(crate) enum Manner {
     Mute,
     /// Does what it is asked, and ends the connection instead of answering, so often; then serves.
     LosesAnswers(usize),
+    /// Serves, and keeps nothing of what is written.
+    Forgets,
     /// Answers every request with this.
     Answers(Reply),
     /// Refuses to talk.
@@ -106,6 +108,11 @@ impl Fake {
     /// What a key holds.
     pub(crate) fn value(&self, key: &[u8]) -> Option<Vec<u8>> {
         self.shared().state.get(key).map(|(value, ..)| value.clone())
+    }
+
+    /// Every key it holds.
+    pub(crate) fn keys(&self) -> Vec<Vec<u8>> {
+        self.shared().state.keys().cloned().collect()
     }
 
     fn join(&self, id: u64, members: &[(u64, String)]) {
@@ -205,6 +212,11 @@ impl Fake {
                 shared.manner = if *left > 1 { Manner::LosesAnswers(left - 1) } else { Manner::Serves };
                 shared.serve(request);
                 None
+            }
+            Manner::Forgets => {
+                let reply = shared.serve(request);
+                shared.state.clear();
+                reply
             }
             _ => shared.serve(request),
         }

@@ -1,5 +1,6 @@
 //! The real `kvcli`, and nodes that do what a test tells them to.
 
+mod bench; // what a cluster does under load
 mod conditions; // a write that has one
 mod endings; // every exit code, from a situation that deserves it
 mod fake; // a node that does what a test tells it to
