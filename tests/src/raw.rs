@@ -65,6 +65,30 @@ impl Raw {
         wire::decode_reply(Frame { kind, body: &body }).expect("a reply")
     }
 
+    /// Waits so long for a reply, if one comes.
+    pub fn reply_within(&mut self, limit: Duration) -> Option<(u64, Reply)> {
+        let start = Instant::now();
+        while start.elapsed() < limit {
+            if let Some(frame) = self.buffer.next().expect("well-formed frames") {
+                return Some(wire::decode_reply(frame).expect("a reply"));
+            }
+            self.fill();
+        }
+        None
+    }
+
+    /// Reads what there is, for at most 100 ms. `false`: the connection has ended.
+    fn fill(&mut self) -> bool {
+        match self.stream.read(self.buffer.space()) {
+            Ok(0) => return false,
+            Ok(count) => self.buffer.filled(count),
+            Err(error) if error.kind() == ErrorKind::ConnectionReset => return false,
+            Err(error) if [ErrorKind::WouldBlock, ErrorKind::TimedOut].contains(&error.kind()) => {}
+            Err(error) => panic!("cannot read: {error}"),
+        }
+        true
+    }
+
     /// Waits for the next frame; panics if the connection ends instead.
     pub fn frame(&mut self) -> (Kind, Vec<u8>) {
         self.frame_or_end(PATIENCE).expect("a frame, not the end of the connection")
@@ -77,15 +101,10 @@ impl Raw {
             if let Some(frame) = self.buffer.next().expect("well-formed frames") {
                 return Some((frame.kind, frame.body.to_vec()));
             }
-            match self.stream.read(self.buffer.space()) {
-                Ok(0) => return None,
-                Ok(count) => self.buffer.filled(count),
-                Err(error) if error.kind() == ErrorKind::ConnectionReset => return None,
-                Err(error) if [ErrorKind::WouldBlock, ErrorKind::TimedOut].contains(&error.kind()) => {
-                    assert!(start.elapsed() < limit, "the connection said nothing for {limit:?} and was not closed");
-                }
-                Err(error) => panic!("cannot read: {error}"),
+            if !self.fill() {
+                return None;
             }
+            assert!(start.elapsed() < limit, "the connection said nothing for {limit:?} and was not closed");
         }
     }
 

@@ -50,6 +50,27 @@ fn a_leader_paused_for_5_s_under_load_answers_nothing_stale() {
 }
 
 #[test]
+fn a_deposed_leader_that_wakes_alone_answers_no_read_from_memory() {
+    let mut cluster = Cluster::start(3);
+    cluster.kvcli(["put", "register", "old"]).expect_code(0);
+    let leader = cluster.leader();
+    let others: Vec<usize> = (0..3).filter(|number| *number != leader).collect();
+    let (mut by_hand, _) = Raw::client(&cluster.nodes[leader].client_addr);
+    cluster.pause(leader);
+    let_pass(Duration::from_secs(2)); // the others have given up its connections: nothing of theirs waits in its sockets
+    cluster.kvcli_at(others.clone(), ["--timeout", "20s", "put", "register", "new"]).expect_code(0);
+    // Nobody is there to tell it that it was deposed, and only that they are not there can keep it from answering.
+    others.iter().for_each(|number| cluster.pause(*number));
+    by_hand.request(1, &Request::Get { key: b"register" });
+    cluster.resume(leader);
+    let answer = by_hand.reply_within(Duration::from_millis(1500));
+    assert!(!matches!(answer, Some((_, Reply::Value { .. }))), "it answered alone: {answer:?}");
+    others.iter().for_each(|number| cluster.resume(*number));
+    let ran = cluster.kvcli_at([leader], ["--timeout", "20s", "get", "register"]).expect_code(0);
+    assert_eq!(ran.stdout, b"new", "a stale read\n{ran}");
+}
+
+#[test]
 fn a_paused_follower_disturbs_nobody_when_it_wakes() {
     let mut cluster = Cluster::start(3);
     let follower = cluster.follower();
