@@ -66,6 +66,7 @@ fn a_huge_length_is_refused_before_anything_is_reserved_for_it() {
 #[test]
 fn half_a_frame_and_silence_are_closed_after_a_while() {
     let cluster = Cluster::start(1);
+    let before = cluster.log(0).lines().count();
     let mut hello = Vec::new();
     wire::encode_hello(&Hello::Client { cluster_id: None }, &mut hello);
     let silent: Vec<Raw> = [false, true]
@@ -81,6 +82,7 @@ fn half_a_frame_and_silence_are_closed_after_a_while() {
         let closed = raw.wait_closed();
         assert!(closed.after < Duration::from_secs(15), "{closed:?}");
     }
+    expect_logged(&cluster, before);
     // Half a frame and then the end of the connection is no more than that.
     let mut half = Raw::connect(&cluster.nodes[0].client_addr);
     half.send(&hello[..hello.len() / 2]);

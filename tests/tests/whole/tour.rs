@@ -78,6 +78,27 @@ fn status_of_a_healthy_cluster_ends_with_0_and_of_a_degraded_one_with_1() {
 }
 
 #[test]
+fn a_service_manager_is_told_when_the_node_listens() {
+    let mut cluster = Cluster::prepare(1);
+    let path = cluster.path().join("notify");
+    let socket = std::os::unix::net::UnixDatagram::bind(&path).expect("a socket");
+    socket.set_read_timeout(Some(tests::wait::PATIENCE)).expect("a timeout");
+    let mut command = cluster.run_command(0);
+    command.env("NOTIFY_SOCKET", &path).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    let mut node = process::spawn(command).expect("it starts");
+    let mut told = [0; 1024];
+    let len = socket.recv(&mut told).expect("it says something");
+    let told = String::from_utf8_lossy(&told[..len]);
+    assert!(told.lines().any(|line| line == "READY=1"), "{told}");
+    // It is true at once: whoever was started after us may connect.
+    tests::raw::Raw::client(&cluster.nodes[0].client_addr);
+    process::signal(&node, Signal::SIGTERM);
+    assert_eq!(node.wait().expect("it ends").code(), Some(0));
+    cluster.start_node(0);
+    cluster.wait_healthy();
+}
+
+#[test]
 fn the_readmes_three_nodes_by_hand_work_as_they_stand() {
     let readme = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("../README.md")).expect("README.md");
     let section = readme.split("\n## ").find(|section| section.starts_with("Three nodes by hand")).expect("the section");
