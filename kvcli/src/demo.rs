@@ -18,7 +18,6 @@ mod judge; // was every acknowledged append done exactly once?
 mod shell; // the user's turn
 mod stage; // what the scenes share
 mod tour; // the first commands
-mod words; // lines to words, as sh does it
 
 use std::io::{IsTerminal as _, Write as _};
 use std::path::{Path, PathBuf};
@@ -29,6 +28,7 @@ use self::cluster::{LocalCluster, LocalOptions};
 use self::home::{Home, NotEmpty};
 use self::interrupts::{Interrupted, Interrupts};
 use self::stage::{CheckFailed, Stage, StdoutFailed, say};
+use crate::words;
 
 /// Nodes of a demo.
 const NODES: usize = 3;

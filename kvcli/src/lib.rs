@@ -39,6 +39,7 @@ pub mod token; // what settles a write whose outcome is unknown
 
 pub mod bench; // what a cluster does under load
 pub mod demo; // three nodes to try, and what a killed leader costs
+pub mod words; // a line to words, as sh does it
 
 pub use ask::{Ask, Expectation};
 pub use clerk::{Clerk, DEFAULT_TIMEOUT, Options, Reading};

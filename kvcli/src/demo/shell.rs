@@ -8,7 +8,7 @@ use std::time::Instant;
 use super::cluster::ProcessState;
 use super::interrupts::Interrupted;
 use super::stage::{Stage, StdoutFailed, say, show};
-use super::words;
+use crate::words;
 
 const PROMPT: &str = "kvraft> ";
 

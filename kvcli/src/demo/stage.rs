@@ -9,8 +9,8 @@ use wire::{NodeStatus, RoleName};
 use super::child::{dies_with_us, forget_environment};
 use super::cluster::{ClusterError, LocalCluster, ProcessState};
 use super::interrupts::{Interrupted, Interrupts};
-use super::words;
 use crate::clerk::{Clerk, Options};
+use crate::words;
 
 /// How long the nodes may take for anything that takes them well below a second: a machine may be busy.
 const PATIENCE: Duration = Duration::from_secs(20);

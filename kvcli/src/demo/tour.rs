@@ -4,7 +4,7 @@ use std::ffi::OsStr;
 use std::process::Stdio;
 
 use super::stage::{CheckFailed, Stage, say};
-use super::words;
+use crate::words;
 
 /// Commands, and what each must have printed.
 const COMMANDS: [(&[&str], &str); 3] =

@@ -1,4 +1,4 @@
-//! A line of the shell to words, and words back to a line, both as `sh` does it (without variables, globs and the like).
+//! A line of a shell to words, and words back to a line, both as `sh` does it (without variables, globs and the like).
 
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
@@ -6,10 +6,10 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 /// A quote that nobody closed.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 #[error("no closing {0}")]
-pub(super) struct Unclosed(char);
+pub struct Unclosed(char);
 
 /// Splits at blanks; `'...'` is literal, `"..."` and `\` as in sh.
-pub(super) fn split(line: &[u8]) -> Result<Vec<OsString>, Unclosed> {
+pub fn split(line: &[u8]) -> Result<Vec<OsString>, Unclosed> {
     let mut words = Vec::new();
     let mut word: Option<Vec<u8>> = None; // None between words: '' is a word, a blank is not
     let mut bytes = line.iter().copied();
@@ -47,7 +47,7 @@ pub(super) fn split(line: &[u8]) -> Result<Vec<OsString>, Unclosed> {
 }
 
 /// One word as a shell would need it to be typed.
-pub(super) fn quote(word: &OsStr) -> String {
+pub fn quote(word: &OsStr) -> String {
     let plain = |byte: &u8| byte.is_ascii_alphanumeric() || b"-_./:,=+@%".contains(byte);
     if !word.is_empty() && word.as_bytes().iter().all(plain) {
         return word.to_string_lossy().into_owned();
@@ -56,7 +56,7 @@ pub(super) fn quote(word: &OsStr) -> String {
 }
 
 /// Words joined to a line that a shell splits into the same words.
-pub(super) fn join<'a>(words: impl IntoIterator<Item = &'a OsStr>) -> String {
+pub fn join<'a>(words: impl IntoIterator<Item = &'a OsStr>) -> String {
     words.into_iter().map(quote).collect::<Vec<_>>().join(" ")
 }
 
