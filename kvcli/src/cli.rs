@@ -9,6 +9,8 @@ use kvcli::Token;
 use kvcli::bench::BenchArgs;
 use kvcli::demo::DemoArgs;
 
+use crate::value::Source;
+
 const TEMPLATE: &str = "\
 {about}
 
@@ -27,6 +29,7 @@ Cluster:
 
 Tools:
   bench                how fast it is, and what a failover costs its clients
+  shell                a command per line, over one connection
   demo                 start three nodes, try them, kill the leader, clean up
 
 Options:
@@ -115,6 +118,11 @@ pub(crate) enum Command {
     /// Measure the cluster: many clients on one thread, each asking for the next thing when it has the last. Exits 1 on any error.
     #[command(after_help = "Examples:\n  kvcli bench --op get --clients 256\n  kvcli bench --clients 16 --failover --seconds 30 --json")]
     Bench(BenchArgs),
+    /// Read commands from standard input, one per line, without the name of the program; one connection serves them all.
+    ///
+    /// On a terminal with history and completion. Otherwise it stops at the first command that exits with more than 1, and exits so.
+    #[command(after_help = "Examples:\n  kvcli shell\n  kvcli shell < commands.txt")]
+    Shell,
     /// Start three nodes on this machine, try them, kill the leader while clients write, and clean up. Needs no root and no fixed port.
     #[command(after_help = "Examples:\n  kvcli demo\n  kvcli demo --keep ./cluster")]
     Demo(DemoArgs),
@@ -178,6 +186,7 @@ impl Command {
             Command::Status => "status",
             Command::Wait { .. } => "wait",
             Command::Bench(_) => "bench",
+            Command::Shell => "shell",
             Command::Demo(_) => "demo",
         }
     }
@@ -185,11 +194,17 @@ impl Command {
     /// Whether the command has something to show in this mode. Decided before anything is done.
     pub(crate) fn takes(&self, mode: Mode) -> bool {
         match (self, mode) {
-            (Command::Get { .. }, _) => true,
+            (Command::Get { .. } | Command::Shell, _) => true,
             (_, Mode::Raw) => false, // only a value is raw
             (Command::Demo(_), Mode::Json | Mode::Jsonl) => false,
             _ => true,
         }
+    }
+
+    /// Whether it takes a value from standard input.
+    pub(crate) fn reads_stdin(&self) -> bool {
+        let (Command::Put(write) | Command::Append(write) | Command::Cas { write, .. }) = self else { return false };
+        Source::of(write) == Source::Stdin
     }
 
     /// Whether a resume token can belong to it.

@@ -7,10 +7,11 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::time::{Duration, Instant};
 
 use kvcli::bench::{BenchArgs, BenchError};
-use kvcli::{Answer, Ask, Clerk, ClerkError, Expectation, Options, Overview, Reading, Token, Verdict, WriteOutcome, Written};
+use kvcli::{Answer, Ask, ClerkError, Expectation, Overview, Reading, Token, Verdict, WriteOutcome, Written};
 
 use crate::cli::{Command, Expected, Mode, Write};
 use crate::failure::Failure;
+use crate::lending::Lent;
 use crate::output;
 use crate::quote::{escape, quote};
 use crate::running::{self, Interrupts};
@@ -31,7 +32,7 @@ pub(crate) fn run(command: Command, settings: &Settings) -> Result<(), Failure> 
         Command::Status => status(settings),
         Command::Wait { all } => wait(all, settings),
         Command::Bench(args) => bench(&args, settings),
-        Command::Demo(_) => unreachable!("the demo brings its own cluster"),
+        Command::Demo(_) | Command::Shell => unreachable!("main runs them"),
     }
 }
 
@@ -86,7 +87,8 @@ fn cas(expected: Expected, write: Write, settings: &Settings) -> Result<(), Fail
 
 fn get(key: OsString, settings: &Settings) -> Result<(), Failure> {
     let ask = Ask::Get { key: key.as_bytes().to_vec() };
-    let answer = running::run(&mut clerk(settings)?, ask, settings, |_| String::new())?;
+    let mut clerk = clerk(settings)?;
+    let answer = running::run(&mut clerk, ask, settings, |_| String::new())?;
     let Answer::Value { value, position } = answer else { unreachable!("a get is answered by a value") };
     let reading = Reading { value, position };
     if reading.value.is_none() {
@@ -171,15 +173,15 @@ fn settle(settings: &Settings, ask: Ask, name: &str, arguments: &str) -> Result<
         let endpoints = settings.endpoints_flag.as_ref().map(|given| format!(" --endpoints {}", quote(given.as_bytes())));
         format!("kvcli --resume {token}{} {name} {arguments}", endpoints.unwrap_or_default())
     };
-    match running::run(&mut clerk(settings)?, ask, settings, finish)? {
+    let mut clerk = clerk(settings)?;
+    match running::run(&mut clerk, ask, settings, finish)? {
         Answer::Written(written) => Ok(written),
         _ => unreachable!("a write is answered by what it did"),
     }
 }
 
-fn clerk(settings: &Settings) -> Result<Clerk, Failure> {
-    let options = Options { timeout: settings.timeout, ..Options::default() };
-    Clerk::new(settings.endpoints.iter().cloned(), options).map_err(plainly)
+fn clerk(settings: &Settings) -> Result<Lent, Failure> {
+    settings.clerks.lend(&settings.endpoints, settings.timeout).map_err(plainly)
 }
 
 fn check_key(key: &OsStr) -> Result<(), Failure> {

@@ -4,10 +4,12 @@ mod cli; // the command line
 mod commands; // what each command does
 mod failure; // how a command can end without success
 mod json; // the JSON that scripts rely on
+mod lending; // one clerk for many commands
 mod output; // results, in every mode
 mod quote; // bytes as text
 mod running; // a call, from a person's point of view
 mod settings; // what holds for the whole run
+mod shell; // a command per line
 mod value; // where a value comes from
 
 use std::ffi::OsString;
@@ -19,16 +21,25 @@ use kvcli::ClerkError;
 
 use crate::cli::{Cli, Command};
 use crate::failure::Failure;
+use crate::lending::Clerks;
 use crate::settings::Settings;
 
 fn main() -> ExitCode {
-    let cli = match Cli::try_parse() {
-        Ok(cli) => cli,
-        Err(error) => return not_a_command(&error),
-    };
-    let json = wants_json(std::env::args_os()) || matches!(&cli.command, Command::Bench(args) if args.json);
-    let result = Settings::new(cli.global, &cli.command, |name| std::env::var_os(name)).and_then(|settings| match &cli.command {
+    ExitCode::from(match Cli::try_parse() {
+        Ok(cli) => run_command(cli, &Clerks::default()),
+        Err(error) => not_a_command(&error, std::env::args_os().skip(1), is_json(None)),
+    })
+}
+
+/// Runs one command and complains if it fails; returns the exit code.
+fn run_command(cli: Cli, clerks: &Clerks) -> u8 {
+    let json = is_json(cli.global.output.as_deref()) || matches!(&cli.command, Command::Bench(args) if args.json);
+    let global = cli.global.clone();
+    let settings = Settings::new(cli.global, &cli.command, |name| std::env::var_os(name));
+    let settings = settings.map(|settings| Settings { clerks: clerks.clone(), ..settings });
+    let result = settings.and_then(|settings| match &cli.command {
         Command::Demo(args) => Ok(kvcli::demo::run(args)),
+        Command::Shell => shell::run(&global),
         _ => commands::run(cli.command, &settings).map(|()| 0),
     });
     let code = match &result {
@@ -38,7 +49,7 @@ fn main() -> ExitCode {
     if let Err(failure) = &result {
         complain(failure, code, json);
     }
-    ExitCode::from(code)
+    code
 }
 
 /// The one place where an end becomes a number.
@@ -70,25 +81,30 @@ fn complain(failure: &Failure, code: u8, json: bool) {
 }
 
 /// Help and version go to standard output with 0, all else to standard error with 2.
-fn not_a_command(error: &clap::Error) -> ExitCode {
+fn not_a_command(error: &clap::Error, args: impl IntoIterator<Item = OsString>, json: bool) -> u8 {
     let is_error = error.use_stderr();
-    if is_error && wants_json(std::env::args_os()) {
+    if is_error && wants_json(args).unwrap_or(json) {
         let message = error.render().to_string();
         complain(&Failure::Usage(message.trim_end().trim_start_matches("error: ").into()), 2, true);
-        return ExitCode::from(2);
+        return 2;
     }
     match error.print() {
-        Err(error) if error.kind() == ErrorKind::BrokenPipe && !is_error => ExitCode::from(141),
-        _ => ExitCode::from(if is_error { 2 } else { 0 }),
+        Err(error) if error.kind() == ErrorKind::BrokenPipe && !is_error => 141,
+        _ => u8::from(is_error) * 2,
     }
 }
 
-/// Whether errors are to be JSON: known even when nothing else on the command line makes sense.
-fn wants_json(args: impl IntoIterator<Item = OsString>) -> bool {
+/// Whether errors are to be JSON.
+fn is_json(output: Option<&str>) -> bool {
+    let variable = std::env::var("KVCLI_OUTPUT").ok();
+    output.or(variable.as_deref()).is_some_and(|mode| mode == "json" || mode == "jsonl")
+}
+
+/// What the command line says of that, when nothing else on it makes sense.
+fn wants_json(args: impl IntoIterator<Item = OsString>) -> Option<bool> {
     let args: Vec<String> = args.into_iter().map(|arg| arg.to_string_lossy().into_owned()).take_while(|arg| arg != "--").collect();
     let separate = args.windows(2).filter(|pair| pair[0] == "-o" || pair[0] == "--output").map(|pair| pair[1].as_str());
     let joined = args.iter().filter_map(|arg| arg.strip_prefix("--output=").or(arg.strip_prefix("-o").filter(|rest| !rest.is_empty())));
     let flag = separate.chain(joined).last().map(|mode| mode.trim_start_matches('=').to_string());
-    let mode = flag.or_else(|| std::env::var("KVCLI_OUTPUT").ok());
-    mode.is_some_and(|mode| mode == "json" || mode == "jsonl")
+    flag.map(|mode| is_json(Some(&mode)))
 }

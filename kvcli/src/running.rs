@@ -128,6 +128,7 @@ mod tests {
             timeout: Duration::from_secs(1),
             mode: Mode::Plain,
             resume: None,
+            clerks: Default::default(),
         };
         let not_done = |reason| ClerkError::NotDone { endpoints: vec![Tried { address: "127.0.0.1:7117".into(), reason }] };
         let nobody = not_done(Reason::Connect("connection refused".into()));

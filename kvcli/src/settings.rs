@@ -9,6 +9,7 @@ use kvcli::{DEFAULT_TIMEOUT, Token, parse_endpoints};
 
 use crate::cli::{Command, Global, Mode, parse_timeout};
 use crate::failure::Failure;
+use crate::lending::Clerks;
 
 const DEFAULT_ENDPOINTS: &str = "127.0.0.1:7117";
 const DEFAULT_WAIT_TIMEOUT: Duration = Duration::from_secs(30);
@@ -24,6 +25,8 @@ pub(crate) struct Settings {
     pub(crate) timeout: Duration,
     pub(crate) mode: Mode,
     pub(crate) resume: Option<Token>,
+    /// Where the clerk comes from, and goes afterwards.
+    pub(crate) clerks: Clerks,
 }
 
 impl Settings {
@@ -56,6 +59,7 @@ impl Settings {
             timeout: timeout.map(|given| given.parse(parse_timeout)).transpose()?.unwrap_or(default_timeout),
             mode,
             resume: global.resume,
+            clerks: Clerks::default(),
         })
     }
 }
@@ -162,7 +166,7 @@ mod tests {
 
     #[test]
     fn every_command_takes_every_mode_or_refuses_it_first() {
-        let commands: [(&[&str], &str); 9] = [
+        let commands: [(&[&str], &str); 10] = [
             (&["put", "k", "v"], "table plain json jsonl"),
             (&["append", "k", "v"], "table plain json jsonl"),
             (&["delete", "k"], "table plain json jsonl"),
@@ -171,6 +175,7 @@ mod tests {
             (&["status"], "table plain json jsonl"),
             (&["wait"], "table plain json jsonl"),
             (&["bench"], "table plain json jsonl"),
+            (&["shell"], "table plain raw json jsonl"),
             (&["demo"], "table plain"),
         ];
         for (args, taken) in commands {

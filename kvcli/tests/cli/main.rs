@@ -8,5 +8,6 @@ mod finding; // endpoints that do not help
 mod modes; // every command in every mode
 mod program; // kvcli, run
 mod resuming; // a write whose answer was lost
+mod shell; // a command per line
 mod status; // how a cluster is
 mod values; // what goes in comes out
