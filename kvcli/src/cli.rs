@@ -106,8 +106,12 @@ pub(crate) enum Command {
         write: Write,
     },
     /// Ask every member how it is; waits for none longer than it takes to call it unreachable. Exits 0 healthy, 1 not, 3 nobody answers.
-    #[command(after_help = "Examples:\n  kvcli status\n  kvcli status -o json | jq -r .verdict")]
-    Status,
+    #[command(after_help = "Examples:\n  kvcli status --watch\n  kvcli status -o json | jq -r .verdict")]
+    Status {
+        /// Again every second, until Ctrl-C (130).
+        #[arg(long)]
+        watch: bool,
+    },
     /// Wait until a leader serves. Exits 3 if none does within the timeout (30s).
     #[command(after_help = "Examples:\n  kvcli wait\n  kvcli wait --all --timeout 2m")]
     Wait {
@@ -183,7 +187,7 @@ impl Command {
             Command::Get { .. } => "get",
             Command::Delete { .. } => "delete",
             Command::Cas { .. } => "cas",
-            Command::Status => "status",
+            Command::Status { .. } => "status",
             Command::Wait { .. } => "wait",
             Command::Bench(_) => "bench",
             Command::Shell => "shell",

@@ -17,6 +17,7 @@ use crate::quote::{escape, quote};
 use crate::running::{self, Interrupts};
 use crate::settings::Settings;
 use crate::value::Source;
+use crate::watching;
 
 /// Between two looks at a cluster that is not ready.
 const LOOK_AGAIN: Duration = Duration::from_millis(50);
@@ -29,7 +30,8 @@ pub(crate) fn run(command: Command, settings: &Settings) -> Result<(), Failure> 
         Command::Get { key } => get(key, settings),
         Command::Delete { key, must_exist } => delete(key, must_exist, settings),
         Command::Cas { expected, write } => cas(expected, write, settings),
-        Command::Status => status(settings),
+        Command::Status { watch: false } => status(settings),
+        Command::Status { watch: true } => watching::run(&mut clerk(settings)?, settings),
         Command::Wait { all } => wait(all, settings),
         Command::Bench(args) => bench(&args, settings),
         Command::Demo(_) | Command::Shell => unreachable!("main runs them"),

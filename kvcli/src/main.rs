@@ -11,6 +11,7 @@ mod running; // a call, from a person's point of view
 mod settings; // what holds for the whole run
 mod shell; // a command per line
 mod value; // where a value comes from
+mod watching; // status, again and again
 
 use std::ffi::OsString;
 use std::io::{self, ErrorKind, Write};

@@ -6,6 +6,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use kvcli::{Answer, Ask, CallNumber, Clerk, ClerkError, Token};
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 
@@ -39,6 +41,15 @@ impl Interrupts {
 
     pub(crate) fn came(&self) -> bool {
         matches!(self.descriptor.read_signal(), Ok(Some(_)))
+    }
+
+    /// Sleeps; whether one came within the time, and ended it.
+    pub(crate) fn within(&self, time: Duration) -> Result<bool, Failure> {
+        let timeout = PollTimeout::try_from(time).unwrap_or(PollTimeout::MAX);
+        match poll(&mut [PollFd::new(self.descriptor.as_fd(), PollFlags::POLLIN)], timeout) {
+            Ok(_) | Err(Errno::EINTR) => Ok(self.came()),
+            Err(error) => Err(Failure::Local(anyhow::Error::new(error).context("cannot wait for signals"))),
+        }
     }
 }
 

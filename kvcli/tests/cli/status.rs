@@ -1,11 +1,14 @@
 //! How a cluster is, and waiting until it is well.
 
+use std::io::{BufRead as _, BufReader};
 use std::process::Stdio;
 
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use wire::Reply;
 
 use crate::fake::{Fake, Manner};
-use crate::program::{Ran, command_at, run, run_at};
+use crate::program::{Ran, command, command_at, run, run_at};
 
 fn follows(leader: &Fake) -> Manner {
     Manner::Follows(Some(leader.address.clone()))
@@ -115,4 +118,37 @@ fn waiting_for_all_wants_every_member_there_and_caught_up() {
     n3.behave(Manner::Silent);
     let ran = run_at(&[&n1], ["wait", "--all", "--timeout", "1s"]).expect(3);
     assert!(ran.stderr.contains(&n3.address), "{ran:?}");
+}
+
+#[test]
+fn watching_says_it_every_second_until_ctrl_c() {
+    let [n1, n2, n3] = cluster();
+    let mut watching = command_at(&[&n1]).args(["status", "--watch", "-o", "jsonl"]).stdout(Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(watching.stdout.take().unwrap()).lines();
+    let mut next_verdict = || {
+        let line = lines.next().expect("it goes on").unwrap();
+        serde_json::from_str::<serde_json::Value>(&line).unwrap()["verdict"].as_str().unwrap().to_string()
+    };
+    assert_eq!(next_verdict(), "healthy");
+    for node in [&n1, &n2, &n3] {
+        node.behave(Manner::Follows(None));
+    }
+    while next_verdict() != "no-quorum" {}
+    for node in [&n2, &n3] {
+        node.behave(follows(&n1));
+    }
+    n1.behave(Manner::Serves);
+    while next_verdict() != "healthy" {}
+    kill(Pid::from_raw(i32::try_from(watching.id()).unwrap()), Signal::SIGINT).unwrap();
+    assert_eq!(watching.wait().unwrap().code(), Some(130));
+}
+
+#[test]
+fn a_watch_goes_on_while_nobody_answers_and_ends_with_its_reader() {
+    let mut watching = command().args(["--endpoints", "127.0.0.1:1", "status", "--watch"]).stdout(Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(watching.stdout.take().unwrap()).lines();
+    let pictures = lines.by_ref().map_while(Result::ok).filter(|line| line == "unreachable: nobody answers").take(2);
+    assert_eq!(pictures.count(), 2);
+    drop(lines);
+    assert_eq!(watching.wait().unwrap().code(), Some(141));
 }
