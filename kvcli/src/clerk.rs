@@ -2,16 +2,17 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::os::fd::{AsFd, AsRawFd};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use raft::{ClusterId, Index};
 use wire::{NodeStatus, SessionId, Value, Written};
 
-use crate::ask::{Ask, Expectation};
+use crate::ask::{Ask, Expectation, Range};
 use crate::core::{Answer, CallNumber, Core, CoreConfig, Patience};
 use crate::error::ClerkError;
 use crate::overview::Overview;
 use crate::reason::Tried;
+use crate::scan::Scan;
 use crate::token::Token;
 use crate::transport::Transport;
 
@@ -49,6 +50,17 @@ pub struct Reading {
     pub position: Index,
 }
 
+/// What a read found that may be old.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct StaleReading {
+    /// `None`: no such key.
+    pub value: Option<Value>,
+    /// The log index it was read at: later writes are not in it.
+    pub position: Index,
+    /// Milliseconds since the node last heard from a leader; `None`: never since it started.
+    pub age_ms: Option<u64>,
+}
+
 /// A client of one cluster. It finds the leader, follows it, and retries what is safe to retry.
 #[derive(Debug)]
 pub struct Clerk {
@@ -56,6 +68,8 @@ pub struct Clerk {
     endpoints: Vec<String>,
     timeout: Duration,
     finished: BTreeMap<CallNumber, Result<Answer, ClerkError>>,
+    /// Nobody wants to know how they end.
+    forgotten: BTreeSet<CallNumber>,
 }
 
 impl Clerk {
@@ -74,7 +88,7 @@ impl Clerk {
             patience: options.patience,
         });
         let transport = Transport::new(core).map_err(local("making a poll"))?;
-        Ok(Clerk { transport, endpoints, timeout: options.timeout, finished: BTreeMap::new() })
+        Ok(Clerk { transport, endpoints, timeout: options.timeout, finished: BTreeMap::new(), forgotten: BTreeSet::new() })
     }
 
     /// Writes `value` under `key`.
@@ -102,6 +116,25 @@ impl Clerk {
         let call = self.submit(Ask::Get { key: key.into() }, self.timeout);
         match self.wait(call)? {
             Answer::Value { value, position } => Ok(Reading { value, position }),
+            _ => unreachable!("the core answers what was asked"),
+        }
+    }
+
+    /// What some node has applied under `key`, whoever leads and whether anybody does: possibly old, and it says how old.
+    pub fn get_stale(&mut self, key: impl Into<Vec<u8>>) -> Result<StaleReading, ClerkError> {
+        let call = self.submit(Ask::GetStale { key: key.into() }, self.timeout);
+        match self.wait(call)? {
+            Answer::StaleValue { value, position, age_ms } => Ok(StaleReading { value, position, age_ms }),
+            _ => unreachable!("the core answers what was asked"),
+        }
+    }
+
+    /// All keys of a range at one point in time: after every call that finished before this one began, unless the range is stale. The
+    /// timeout bounds the wait for each page.
+    pub fn scan(&mut self, range: Range) -> Result<Scan<'_>, ClerkError> {
+        let call = self.submit(Ask::Scan(range), self.timeout);
+        match self.wait(call)? {
+            Answer::Page(page) => Scan::new(self, page),
             _ => unreachable!("the core answers what was asked"),
         }
     }
@@ -213,9 +246,36 @@ impl Clerk {
         self.transport.unwatch(descriptor.as_fd().as_raw_fd()).map_err(local("watching a descriptor"))
     }
 
-    fn step(&mut self, wait: Duration) -> Result<(), ClerkError> {
+    /// As `wait`, for a call without a deadline.
+    pub(crate) fn wait_within_timeout(&mut self, call: CallNumber) -> Result<Answer, ClerkError> {
+        let began = Instant::now();
+        loop {
+            // Looked at before the time is: it may have come while nobody waited.
+            self.step(Duration::ZERO)?;
+            if let Some(outcome) = self.finished.remove(&call) {
+                return outcome;
+            }
+            let left = self.timeout.saturating_sub(began.elapsed());
+            if left.is_zero() {
+                self.give_up(call);
+            } else {
+                self.step(left)?;
+            }
+        }
+    }
+
+    /// Ends a call, and never returns it from a turn.
+    pub(crate) fn forget(&mut self, call: CallNumber) {
+        if self.finished.remove(&call).is_none() {
+            self.forgotten.insert(call);
+            self.give_up(call);
+        }
+    }
+
+    pub(crate) fn step(&mut self, wait: Duration) -> Result<(), ClerkError> {
         let finished = self.transport.turn(wait).map_err(local("waiting for the network"))?;
-        self.finished.extend(finished);
+        let wanted = finished.into_iter().filter(|(call, _)| !self.forgotten.remove(call));
+        self.finished.extend(wanted);
         Ok(())
     }
 }

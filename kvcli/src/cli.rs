@@ -22,6 +22,9 @@ Data:
   get KEY              print a value
   delete KEY           remove a key (also: del, rm)
   cas KEY [VALUE]      write a value if the key is as expected
+  scan [PREFIX]        print keys and values in order (also: ls)
+  dump                 print everything, for load
+  load [FILE]          write many keys and values
 
 Cluster:
   status               how the cluster is, member by member
@@ -87,6 +90,9 @@ pub(crate) enum Command {
     Get {
         /// Any bytes, at most 64 KiB.
         key: OsString,
+        /// Do not wait: any node says what it has, possibly old, and how old on standard error.
+        #[arg(long)]
+        stale: bool,
     },
     /// Remove KEY, and wait until a majority has that on disk.
     #[command(visible_aliases = ["del", "rm"], after_help = "Examples:\n  kvcli delete greeting\n  kvcli delete --must-exist greeting || echo 'it was not there'")]
@@ -105,6 +111,24 @@ pub(crate) enum Command {
         #[command(flatten)]
         write: Write,
     },
+    /// Print keys and values in byte order, as they all were at one point in time, however many. Waits for a majority first.
+    #[command(visible_alias = "ls", after_help = "Examples:\n  kvcli scan user/\n  kvcli ls --keys-only --from a --to b --limit 10")]
+    Scan(ScanArgs),
+    /// Print all keys and values in byte order, as they all were at one point in time, in lines that `load` reads. Waits for a majority first.
+    ///
+    /// A line is the key, a tab, and the value; or, where those bytes would not survive that, a JSON document. On a terminal: as scan.
+    #[command(after_help = "Examples:\n  kvcli dump > backup.tsv\n  kvcli dump -o jsonl | jq -r .key")]
+    Dump {
+        /// Do not wait: any node says what it has, possibly old, and how old on standard error.
+        #[arg(long)]
+        stale: bool,
+    },
+    /// Write a key and its value for each line of FILE, up to 64 at a time, and wait until a majority has them all on disk.
+    ///
+    /// A line is the key, a tab, and the value up to the line feed: any bytes, no escapes. A line that begins with `{` is JSON: key or
+    /// key_b64, value or value_b64. Lines with the same key keep their order. If it ends early, it says with which line to go on.
+    #[command(after_help = "Examples:\n  kvcli load backup.tsv\n  kvcli --endpoints old dump | kvcli --endpoints new load")]
+    Load(LoadArgs),
     /// Ask every member how it is; waits for none longer than it takes to call it unreachable. Exits 0 healthy, 1 not, 3 nobody answers.
     #[command(after_help = "Examples:\n  kvcli status --watch\n  kvcli status -o json | jq -r .verdict")]
     Status {
@@ -163,6 +187,38 @@ pub(crate) struct Expected {
     pub(crate) absent: bool,
 }
 
+/// What a scan is for.
+#[derive(Args, Debug)]
+pub(crate) struct ScanArgs {
+    /// Only keys that begin so.
+    pub(crate) prefix: Option<OsString>,
+    /// Only keys from this one on.
+    #[arg(long, value_name = "KEY", allow_hyphen_values = true)]
+    pub(crate) from: Option<OsString>,
+    /// Only keys before this one.
+    #[arg(long, value_name = "KEY", allow_hyphen_values = true)]
+    pub(crate) to: Option<OsString>,
+    /// At most so many.
+    #[arg(long, value_name = "N")]
+    pub(crate) limit: Option<u64>,
+    /// Leave the values out.
+    #[arg(long)]
+    pub(crate) keys_only: bool,
+    /// Do not wait: any node says what it has, possibly old, and how old on standard error.
+    #[arg(long)]
+    pub(crate) stale: bool,
+}
+
+/// What to load.
+#[derive(Args, Debug)]
+pub(crate) struct LoadArgs {
+    /// Left out, or `-`: standard input.
+    pub(crate) file: Option<PathBuf>,
+    /// Begin with this line: where an earlier load ended.
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) from_line: u64,
+}
+
 /// How results look.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
 pub(crate) enum Mode {
@@ -187,6 +243,9 @@ impl Command {
             Command::Get { .. } => "get",
             Command::Delete { .. } => "delete",
             Command::Cas { .. } => "cas",
+            Command::Scan(_) => "scan",
+            Command::Dump { .. } => "dump",
+            Command::Load(_) => "load",
             Command::Status { .. } => "status",
             Command::Wait { .. } => "wait",
             Command::Bench(_) => "bench",

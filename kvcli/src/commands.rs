@@ -12,9 +12,11 @@ use kvcli::{Answer, Ask, ClerkError, Expectation, Overview, Reading, Token, Verd
 use crate::cli::{Command, Expected, Mode, Write};
 use crate::failure::Failure;
 use crate::lending::Lent;
+use crate::load;
 use crate::output;
 use crate::quote::{escape, quote};
 use crate::running::{self, Interrupts};
+use crate::scanning;
 use crate::settings::Settings;
 use crate::value::Source;
 use crate::watching;
@@ -27,9 +29,12 @@ pub(crate) fn run(command: Command, settings: &Settings) -> Result<(), Failure> 
     match command {
         Command::Put(write) => put(write, settings, |key, value| Ask::Put { key, value }, "put"),
         Command::Append(write) => put(write, settings, |key, value| Ask::Append { key, value }, "append"),
-        Command::Get { key } => get(key, settings),
+        Command::Get { key, stale } => get(key, stale, settings),
         Command::Delete { key, must_exist } => delete(key, must_exist, settings),
         Command::Cas { expected, write } => cas(expected, write, settings),
+        Command::Scan(args) => scanning::scan(args, settings),
+        Command::Dump { stale } => scanning::dump(stale, settings),
+        Command::Load(args) => load::load(&args, settings),
         Command::Status { watch: false } => status(settings),
         Command::Status { watch: true } => watching::run(&mut clerk(settings)?, settings),
         Command::Wait { all } => wait(all, settings),
@@ -87,11 +92,18 @@ fn cas(expected: Expected, write: Write, settings: &Settings) -> Result<(), Fail
     }
 }
 
-fn get(key: OsString, settings: &Settings) -> Result<(), Failure> {
-    let ask = Ask::Get { key: key.as_bytes().to_vec() };
+fn get(key: OsString, stale: bool, settings: &Settings) -> Result<(), Failure> {
+    let bytes = key.as_bytes().to_vec();
+    let ask = if stale { Ask::GetStale { key: bytes } } else { Ask::Get { key: bytes } };
     let mut clerk = clerk(settings)?;
-    let answer = running::run(&mut clerk, ask, settings, |_| String::new())?;
-    let Answer::Value { value, position } = answer else { unreachable!("a get is answered by a value") };
+    let (value, position) = match running::run(&mut clerk, ask, settings, |_| String::new())? {
+        Answer::Value { value, position } => (value, position),
+        Answer::StaleValue { value, position, age_ms } => {
+            output::age(&mut io::stderr(), settings.mode, position, age_ms)?;
+            (value, position)
+        }
+        _ => unreachable!("a get is answered by a value"),
+    };
     let reading = Reading { value, position };
     if reading.value.is_none() {
         return Err(Failure::No(format!("no such key: {}", escape(key.as_bytes()))));
@@ -182,7 +194,7 @@ fn settle(settings: &Settings, ask: Ask, name: &str, arguments: &str) -> Result<
     }
 }
 
-fn clerk(settings: &Settings) -> Result<Lent, Failure> {
+pub(crate) fn clerk(settings: &Settings) -> Result<Lent, Failure> {
     settings.clerks.lend(&settings.endpoints, settings.timeout).map_err(plainly)
 }
 
@@ -190,7 +202,7 @@ fn check_key(key: &OsStr) -> Result<(), Failure> {
     wire::validate_key(key.as_bytes()).map_err(|reason| plainly(ClerkError::Rejected { reason }))
 }
 
-fn plainly(error: ClerkError) -> Failure {
+pub(crate) fn plainly(error: ClerkError) -> Failure {
     Failure::Clerk { error, finish: None, hint: None }
 }
 
@@ -200,7 +212,7 @@ fn unreachable(settings: &Settings, overview: &Overview) -> Failure {
 }
 
 /// Results go to standard output, all at once.
-fn say(write: impl FnOnce(&mut Vec<u8>) -> io::Result<()>) -> Result<(), Failure> {
+pub(crate) fn say(write: impl FnOnce(&mut Vec<u8>) -> io::Result<()>) -> Result<(), Failure> {
     let mut bytes = Vec::new();
     write(&mut bytes)?;
     let mut stdout = io::stdout().lock();

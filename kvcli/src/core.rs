@@ -30,12 +30,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use raft::{ClusterId, Index};
 use wire::command::SessionId;
 use wire::limits::{FRAME_BODY_LEN_MAX, HELLO_BODY_LEN_MAX};
-use wire::{FrameBuffer, Hello, Kind, NodeStatus, Refused, RefusedReason, Request, Value, Welcome, Written};
+use wire::{FrameBuffer, Hello, Item, Kind, NodeStatus, Refused, RefusedReason, Request, Value, Welcome, Written};
 
 use self::call::{Attempt, AttemptKind, Call, Phase};
 use self::servers::{Link, ServerId, Servers};
 use self::sessions::{Seat, Sessions};
-use crate::ask::Ask;
+use crate::ask::{Ask, Range};
 use crate::error::ClerkError;
 use crate::reason::{Reason, Tried};
 use crate::token::Token;
@@ -94,8 +94,39 @@ pub enum Answer {
         /// The log index it was read at.
         position: Index,
     },
+    /// To a `GetStale`.
+    StaleValue {
+        /// `None`: no such key.
+        value: Option<Value>,
+        /// The log index it was read at.
+        position: Index,
+        /// Milliseconds since the node last heard from a leader; `None`: never.
+        age_ms: Option<u64>,
+    },
+    /// To a `Scan` or a `ScanNext`.
+    Page(Page),
     /// To a `Status`.
     Status(Box<NodeStatus>),
+}
+
+/// Some keys of a scan.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Page {
+    /// In byte order.
+    pub items: Vec<Item>,
+    /// The point in time of the whole scan.
+    pub position: Index,
+    /// Of a stale scan: milliseconds since the node last heard from a leader when it began; `None`: never.
+    pub age_ms: Option<u64>,
+    /// For the next page; `None`: this is the last.
+    pub next: Option<Cursor>,
+}
+
+/// Where a scan goes on: a node keeps it for the connection that it began on.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Cursor {
+    connection: ConnectionId,
+    scan: u64,
 }
 
 /// What a core is made with.
@@ -280,6 +311,8 @@ impl Core {
         }
         for (number, call) in &mut self.calls {
             match call.phase {
+                // Nobody else has the next page: a slow node is better than none.
+                Phase::Waiting { .. } if matches!(call.ask, Ask::ScanNext { .. }) => continue,
                 Phase::Waiting { server, since_us, .. } if since_us + self.patience.reply_us <= now_us => {
                     call.failed_at(server, Reason::NoReply);
                     if !self.servers.has_spoken_since(server, since_us) {
@@ -298,6 +331,7 @@ impl Core {
     /// When `tick` is due, if nothing else happens.
     pub fn next_tick_us(&self) -> Option<u64> {
         let calls = self.calls.values().map(|call| match call.phase {
+            Phase::Waiting { .. } if matches!(call.ask, Ask::ScanNext { .. }) => call.deadline_us,
             Phase::Waiting { since_us, .. } => call.deadline_us.min(since_us + self.patience.reply_us),
             Phase::Pausing { until_us } => call.deadline_us.min(until_us),
             Phase::Choosing | Phase::Queued | Phase::Joining(_) => call.deadline_us,
@@ -402,6 +436,12 @@ impl Core {
                 wire::encode_request(request.0, &Request::Write { command: &command }, &mut bytes);
             }
             (Ask::Get { key }, ..) => wire::encode_request(request.0, &Request::Get { key }, &mut bytes),
+            (Ask::GetStale { key }, ..) => wire::encode_request(request.0, &Request::GetStale { key }, &mut bytes),
+            (Ask::Scan(Range { from, to, limit, keys_only, stale }), ..) => {
+                let (stale, keys_only, to, limit) = (*stale, *keys_only, to.as_deref(), *limit);
+                wire::encode_request(request.0, &Request::Scan(wire::Scan { stale, keys_only, from, to, limit }), &mut bytes);
+            }
+            (Ask::ScanNext { cursor }, ..) => wire::encode_request(request.0, &Request::ScanNext { scan: cursor.scan }, &mut bytes),
             _ => wire::encode_request(request.0, &Request::Status, &mut bytes),
         }
         self.requests.insert(request, number);
@@ -517,12 +557,15 @@ impl Core {
 fn choose(call: &Call, servers: &Servers, now_us: u64, patience: &Patience) -> Option<ServerId> {
     let is_shunned = |id: ServerId| servers.get(id).shunned_until_us.is_some_and(|until_us| now_us < until_us);
     let open = |id: &ServerId| !call.tried.contains(id);
-    if let Ask::Status { address } = &call.ask {
-        return servers.find(address).filter(open);
+    match &call.ask {
+        Ask::Status { address } => return servers.find(address).filter(open),
+        Ask::ScanNext { cursor } => return servers.by_connection(cursor.connection).filter(open),
+        _ => {}
     }
     // A read is answered by any node; a write only by the leader, so that it is worth a connection of its own.
     let leader = servers.leader.filter(|id| open(id) && !is_shunned(*id));
     if let Some(leader) = leader
+        && call.ask.prefers_leader()
         && (call.ask.is_write() || servers.get(leader).link.is_ready())
     {
         return Some(leader);

@@ -25,6 +25,12 @@ pub enum ClerkError {
         /// Every endpoint tried, and why it did not help.
         endpoints: Vec<Tried>,
     },
+    /// A scan had begun, and the node that kept its point in time does not go on. What came before is good; the rest takes a new scan.
+    #[error("the scan is lost: {}", last_words(endpoints))]
+    ScanLost {
+        /// The node, and why it did not go on. None: the connection was gone when the next page was asked for.
+        endpoints: Vec<Tried>,
+    },
     /// Every endpoint that answered refuses to talk to us: another cluster, or not its port for clients.
     #[error("refused: {message}")]
     Refused {
@@ -55,7 +61,8 @@ impl ClerkError {
     /// Every endpoint tried, and why it did not help.
     pub fn endpoints(&self) -> &[Tried] {
         match self {
-            ClerkError::NotDone { endpoints } | ClerkError::Unknown { endpoints, .. } | ClerkError::Refused { endpoints, .. } => endpoints,
+            ClerkError::NotDone { endpoints } | ClerkError::ScanLost { endpoints } => endpoints,
+            ClerkError::Unknown { endpoints, .. } | ClerkError::Refused { endpoints, .. } => endpoints,
             ClerkError::Rejected { .. } | ClerkError::Local { .. } => &[],
         }
     }
@@ -64,14 +71,14 @@ impl ClerkError {
     pub fn resume(&self) -> Option<&Token> {
         match self {
             ClerkError::Unknown { resume, .. } | ClerkError::Refused { resume, .. } => resume.as_deref(),
-            ClerkError::NotDone { .. } | ClerkError::Rejected { .. } | ClerkError::Local { .. } => None,
+            ClerkError::NotDone { .. } | ClerkError::ScanLost { .. } | ClerkError::Rejected { .. } | ClerkError::Local { .. } => None,
         }
     }
 }
 
 fn last_words(endpoints: &[Tried]) -> String {
     if endpoints.is_empty() {
-        return "no endpoint was tried".into();
+        return "no endpoint was asked".into();
     }
     endpoints.iter().map(Tried::to_string).collect::<Vec<_>>().join("; ")
 }

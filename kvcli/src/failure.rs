@@ -35,6 +35,13 @@ pub(crate) enum Failure {
     },
     /// Ctrl-C, and nothing is left to settle: whoever pressed it knows.
     Stopped,
+    /// A load ended early.
+    Lines {
+        /// All lines up to this one are done.
+        done: u64,
+        /// What ended it.
+        why: Box<Failure>,
+    },
     /// A file, or standard input, could not be read, or the system refused something else.
     Local(anyhow::Error),
     /// Standard output could not be written.
@@ -50,12 +57,15 @@ impl From<io::Error> for Failure {
 impl Failure {
     /// For people: what happened, every endpoint tried and why it did not help, and what to do. Nothing if they know.
     pub(crate) fn text(&self) -> String {
+        if let Failure::Lines { done, why } = self {
+            return format!("{}\n{}", why.text(), lines_done(*done));
+        }
         let mut text = format!("kvcli: {}", self.message());
         let (error, finish, hint) = match self {
             Failure::NotHealthy(_) | Failure::Stopped => return String::new(),
             Failure::Clerk { error, finish, hint } => (error, finish, hint.as_ref()),
             Failure::Interrupted { error, finish } => (error, finish, None),
-            Failure::No(_) | Failure::Usage(_) | Failure::Local(_) | Failure::Output(_) => return text,
+            Failure::No(_) | Failure::Usage(_) | Failure::Lines { .. } | Failure::Local(_) | Failure::Output(_) => return text,
         };
         for tried in error.endpoints() {
             let _ = write!(text, "\n  {}", escape(tried.to_string().as_bytes())); // writing to a String does not fail
@@ -71,6 +81,10 @@ impl Failure {
 
     /// For programs.
     pub(crate) fn json(&self, code: u8) -> json::Error {
+        if let Failure::Lines { done, why } = self {
+            let error = why.json(code);
+            return json::Error { message: format!("{}; {}", error.message, lines_done(*done)), ..error };
+        }
         let (error, hint) = match self {
             Failure::Clerk { error, hint, .. } => (Some(error), hint.as_deref()),
             Failure::Interrupted { error, .. } => (Some(error), None),
@@ -91,6 +105,7 @@ impl Failure {
     fn message(&self) -> String {
         match self {
             Failure::No(message) | Failure::NotHealthy(message) | Failure::Usage(message) => message.clone(),
+            Failure::Lines { why, .. } => why.message(),
             Failure::Local(error) => format!("{error:#}"),
             Failure::Output(error) => format!("standard output: {error}"),
             Failure::Stopped => "interrupted".into(),
@@ -104,9 +119,10 @@ impl Failure {
         match self {
             Failure::No(_) | Failure::NotHealthy(_) => Some("no"),
             Failure::Usage(_) | Failure::Local(_) => Some("not_done"),
+            Failure::Lines { why, .. } => why.outcome(),
             Failure::Output(_) | Failure::Stopped => None, // it is done: only the answer is lost
             Failure::Clerk { error, .. } | Failure::Interrupted { error, .. } => match error {
-                ClerkError::NotDone { .. } | ClerkError::Refused { resume: None, .. } => Some("not_done"),
+                ClerkError::NotDone { .. } | ClerkError::ScanLost { .. } | ClerkError::Refused { resume: None, .. } => Some("not_done"),
                 ClerkError::Unknown { .. } | ClerkError::Refused { resume: Some(_), .. } => Some("unknown"),
                 ClerkError::Rejected { .. } => Some("rejected"),
                 ClerkError::Local { .. } => None,
@@ -115,9 +131,14 @@ impl Failure {
     }
 }
 
+fn lines_done(done: u64) -> String {
+    format!("{done} lines done, resume with --from-line {}", done + 1)
+}
+
 fn what_became(error: &ClerkError) -> String {
     match error {
         ClerkError::NotDone { .. } => "not done, safe to retry".into(),
+        ClerkError::ScanLost { .. } => "not done: the node that kept the scan's point in time does not go on; safe to retry".into(),
         ClerkError::Unknown { resume: Some(_), .. } => "unknown: the write may have happened, or may yet".into(),
         ClerkError::Unknown { resume: None, .. } => {
             "unknown: the write may have happened, and the cluster has forgotten its session: look at the key".into()

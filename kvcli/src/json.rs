@@ -52,6 +52,70 @@ impl<'a> Found<'a> {
     }
 }
 
+/// A key of a scan.
+#[derive(Serialize)]
+pub(crate) struct Item<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    key: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    key_b64: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    value: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    value_b64: Option<String>,
+    version: u64,
+}
+
+impl<'a> Item<'a> {
+    pub(crate) fn new(item: &'a wire::Item, keys_only: bool) -> Item<'a> {
+        let (key, key_b64) = text_or_base64(&item.key);
+        let (value, value_b64) = if keys_only { (None, None) } else { text_or_base64(&item.value) };
+        Item { key, key_b64, value, value_b64, version: item.version }
+    }
+}
+
+/// What `load` needs to know of a key: nothing that another cluster would count differently.
+#[derive(Serialize)]
+pub(crate) struct Pair<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    key: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    key_b64: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    value: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    value_b64: Option<String>,
+}
+
+impl<'a> Pair<'a> {
+    pub(crate) fn new(key: &'a [u8], value: &'a [u8]) -> Pair<'a> {
+        let ((key, key_b64), (value, value_b64)) = (text_or_base64(key), text_or_base64(value));
+        Pair { key, key_b64, value, value_b64 }
+    }
+}
+
+/// How old a stale read may be.
+#[derive(Serialize)]
+pub(crate) struct Age {
+    pub(crate) position: u64,
+    pub(crate) age_ms: Option<u64>,
+}
+
+/// A dump that is complete.
+#[derive(Serialize)]
+pub(crate) struct Dumped {
+    pub(crate) position: u64,
+    pub(crate) keys: u64,
+}
+
+/// A load that is complete.
+#[derive(Serialize)]
+pub(crate) struct Loaded {
+    pub(crate) lines: u64,
+    /// Of the last write; null if there was none.
+    pub(crate) position: Option<u64>,
+}
+
 /// A wait that is over.
 #[derive(Serialize)]
 pub(crate) struct Ready<'a> {
@@ -201,8 +265,36 @@ fn base64(bytes: &[u8]) -> String {
     text
 }
 
+/// Bytes as JSON carries them: standard base 64, with or without its padding. `None`: it is not that.
+pub(crate) fn from_base64(text: &str) -> Option<Vec<u8>> {
+    let text = text.trim_end_matches('=');
+    let mut bytes = Vec::with_capacity(text.len() * 3 / 4);
+    let (mut group, mut bits) = (0u32, 0);
+    for letter in text.bytes() {
+        let digit = match letter {
+            b'A'..=b'Z' => letter - b'A',
+            b'a'..=b'z' => letter - b'a' + 26,
+            b'0'..=b'9' => letter - b'0' + 52,
+            b'+' => 62,
+            b'/' => 63,
+            _ => return None,
+        };
+        group = group << 6 | u32::from(digit);
+        bits += 6;
+        if bits >= 8 {
+            bits -= 8;
+            bytes.push((group >> bits & 0xff) as u8);
+            group &= (1 << bits) - 1;
+        }
+    }
+    // What is left over of the last letter is zero, and never a whole letter: else two texts would stand for the same bytes.
+    (bits < 6 && group == 0).then_some(bytes)
+}
+
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
@@ -212,5 +304,17 @@ mod tests {
             assert_eq!(base64(&b"foobar"[..len]), *expected);
         }
         assert_eq!(base64(&[0xff, 0xfe, 0xfb]), "//77");
+        for text in ["Z", "Zh", "Zm9", "Zm9vY", "Zg!", "Zm 8", "Zg==Zg"] {
+            assert_eq!(from_base64(text), None, "{text}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn base64_comes_back(bytes: Vec<u8>) {
+            let text = base64(&bytes);
+            prop_assert_eq!(from_base64(&text), Some(bytes.clone()));
+            prop_assert_eq!(from_base64(text.trim_end_matches('=')), Some(bytes));
+        }
     }
 }

@@ -8,13 +8,25 @@
 //! other way round.
 //!
 //! ```no_run
-//! use kvcli::{Clerk, ClerkError, Options};
+//! use kvcli::{Clerk, ClerkError, Expectation, Options, Range};
 //!
 //! let mut clerk = Clerk::new(["127.0.0.1:7117"], Options::default())?;
 //! clerk.put("greeting", "hello")?;
 //! clerk.append("greeting", ", world")?;
 //! let reading = clerk.get("greeting")?;
 //! assert_eq!(reading.value.map(|value| value.value), Some(b"hello, world".to_vec()));
+//!
+//! // Only if nobody was faster.
+//! let swapped = clerk.cas("greeting", Expectation::Version(2), "goodbye")?;
+//! println!("{:?}, now at version {}", swapped.outcome, swapped.version);
+//!
+//! // All keys that begin so, as they are at one point in time, however many.
+//! let scan = clerk.scan(Range::prefix("greet"))?;
+//! println!("as of position {}", scan.position());
+//! for item in scan {
+//!     let item = item?;
+//!     println!("{} bytes under {:?}", item.value.len(), item.key);
+//! }
 //!
 //! match clerk.append("log", "one line\n") {
 //!     Ok(written) => println!("at position {}", written.position),
@@ -35,18 +47,20 @@ pub mod endpoint; // HOST:PORT
 pub mod error; // how a call can fail
 pub mod overview; // a cluster, from what all its members say
 pub mod reason; // why one endpoint did not help
+pub mod scan; // many keys, page by page
 pub mod token; // what settles a write whose outcome is unknown
 
 pub mod bench; // what a cluster does under load
 pub mod demo; // three nodes to try, and what a killed leader costs
 pub mod words; // a line to words, as sh does it
 
-pub use ask::{Ask, Expectation};
-pub use clerk::{Clerk, DEFAULT_TIMEOUT, Options, Reading};
-pub use core::{Answer, CallNumber};
+pub use ask::{Ask, Expectation, Range};
+pub use clerk::{Clerk, DEFAULT_TIMEOUT, Options, Reading, StaleReading};
+pub use core::{Answer, CallNumber, Page};
 pub use endpoint::{parse_endpoint, parse_endpoints};
 pub use error::ClerkError;
 pub use overview::{Overview, Verdict};
 pub use reason::{Reason, Tried};
+pub use scan::Scan;
 pub use token::Token;
-pub use wire::{Value, WriteOutcome, Written};
+pub use wire::{Item, Value, WriteOutcome, Written};

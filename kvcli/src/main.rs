@@ -3,11 +3,15 @@
 mod cli; // the command line
 mod commands; // what each command does
 mod failure; // how a command can end without success
+mod feed; // lines of a file, read while others are written
 mod json; // the JSON that scripts rely on
 mod lending; // one clerk for many commands
+mod lines; // what dump writes and load reads
+mod load; // many writes in one go
 mod output; // results, in every mode
 mod quote; // bytes as text
 mod running; // a call, from a person's point of view
+mod scanning; // many keys, as a stream
 mod settings; // what holds for the whole run
 mod shell; // a command per line
 mod value; // where a value comes from
@@ -59,12 +63,13 @@ fn exit_code(failure: &Failure) -> u8 {
         Failure::No(_) | Failure::NotHealthy(_) => 1,
         Failure::Usage(_) => 2,
         Failure::Clerk { error, .. } => match error {
-            ClerkError::NotDone { .. } => 3,
+            ClerkError::NotDone { .. } | ClerkError::ScanLost { .. } => 3,
             ClerkError::Unknown { .. } => 4,
             ClerkError::Refused { .. } => 5,
             ClerkError::Rejected { .. } => 6,
             ClerkError::Local { .. } => 74,
         },
+        Failure::Lines { why, .. } => exit_code(why),
         Failure::Interrupted { .. } | Failure::Stopped => 130,
         Failure::Output(error) if error.kind() == ErrorKind::BrokenPipe => 141,
         Failure::Local(_) | Failure::Output(_) => 74,

@@ -1,9 +1,11 @@
 //! Results, in every mode.
 
 use std::io::{self, Write};
+use std::time::Duration;
 
 use kvcli::bench::{BenchArgs, BenchOp, Report};
-use kvcli::{Overview, Reading, Verdict, WriteOutcome, Written};
+use kvcli::{Item, Overview, Reading, Verdict, WriteOutcome, Written};
+use raft::Index;
 use serde::Serialize;
 use wire::NodeStatus;
 
@@ -51,6 +53,88 @@ pub(crate) fn reading(out: &mut impl Write, mode: Mode, key: &[u8], reading: &Re
         Mode::Raw => out.write_all(&value.value),
         Mode::Table | Mode::Plain => writeln!(out, "{}", escape(&value.value)),
         Mode::Json | Mode::Jsonl => document(out, &json::Found::new(key, value, reading.position)),
+    }
+}
+
+/// How old a stale read may be; for standard error.
+pub(crate) fn age(out: &mut impl Write, mode: Mode, position: Index, age_ms: Option<u64>) -> io::Result<()> {
+    match (mode, age_ms) {
+        (Mode::Json | Mode::Jsonl, _) => document(out, &json::Age { position: position.0, age_ms }),
+        (_, Some(ms)) => writeln!(out, "as of position {}; the node last heard from a leader {ms}ms ago", position.0),
+        (_, None) => writeln!(out, "as of position {}; the node has not heard from a leader yet", position.0),
+    }
+}
+
+/// A dump that is complete; for standard error.
+pub(crate) fn dumped(out: &mut impl Write, mode: Mode, position: Index, keys: u64) -> io::Result<()> {
+    match mode {
+        Mode::Json | Mode::Jsonl => document(out, &json::Dumped { position: position.0, keys }),
+        _ => writeln!(out, "{keys} keys as of position {}", position.0),
+    }
+}
+
+/// A load that is complete.
+pub(crate) fn loaded(out: &mut impl Write, mode: Mode, lines: u64, position: Option<u64>) -> io::Result<()> {
+    match mode {
+        Mode::Table | Mode::Plain | Mode::Raw => Ok(()), // the summary says it
+        Mode::Json | Mode::Jsonl => document(out, &json::Loaded { lines, position }),
+    }
+}
+
+/// What a person wants to know in the end; for standard error. JSON has said it.
+pub(crate) fn summary(out: &mut impl Write, mode: Mode, text: &str) -> io::Result<()> {
+    match mode {
+        Mode::Json | Mode::Jsonl => Ok(()),
+        _ => writeln!(out, "{text}"),
+    }
+}
+
+/// So many lines in this time.
+pub(crate) fn rate(lines: u64, time: Duration) -> String {
+    let ms = u64::try_from(time.as_millis()).unwrap_or(u64::MAX).max(1);
+    format!("{lines} lines in {}.{}s, {} per second", ms / 1000, ms % 1000 / 100, u128::from(lines) * 1000 / u128::from(ms))
+}
+
+/// Keys and values, page by page.
+pub(crate) struct Items {
+    mode: Mode,
+    keys_only: bool,
+    key_width: usize,
+    headed: bool,
+}
+
+/// A longer key does not move the values of all the others.
+const KEY_WIDTH_MAX: usize = 48;
+
+impl Items {
+    pub(crate) fn new(mode: Mode, keys_only: bool) -> Items {
+        Items { mode, keys_only, key_width: 3, headed: false }
+    }
+
+    pub(crate) fn write(&mut self, out: &mut impl Write, items: &[Item]) -> io::Result<()> {
+        match self.mode {
+            Mode::Table => self.rows(out, items),
+            Mode::Plain | Mode::Raw if self.keys_only => items.iter().try_for_each(|item| writeln!(out, "{}", escape(&item.key))),
+            Mode::Plain | Mode::Raw => items.iter().try_for_each(|item| writeln!(out, "{}\t{}", escape(&item.key), escape(&item.value))),
+            Mode::Json | Mode::Jsonl => items.iter().try_for_each(|item| document(out, &json::Item::new(item, self.keys_only))),
+        }
+    }
+
+    fn rows(&mut self, out: &mut impl Write, items: &[Item]) -> io::Result<()> {
+        let keys: Vec<String> = items.iter().map(|item| escape(&item.key)).collect();
+        let widths = keys.iter().map(|key| key.chars().count()).filter(|width| *width <= KEY_WIDTH_MAX);
+        self.key_width = widths.chain([self.key_width]).max().unwrap_or_default();
+        let width = self.key_width;
+        if !std::mem::replace(&mut self.headed, true) {
+            writeln!(out, "{:width$}  VERSION{}", "KEY", if self.keys_only { "" } else { "  VALUE" })?;
+        }
+        for (key, item) in keys.iter().zip(items) {
+            match self.keys_only {
+                true => writeln!(out, "{key:width$}  {:>7}", item.version)?,
+                false => writeln!(out, "{key:width$}  {:>7}  {}", item.version, escape(&item.value))?,
+            }
+        }
+        Ok(())
     }
 }
 
@@ -183,7 +267,7 @@ mod tests {
     use std::collections::BTreeMap;
 
     use kvcli::Reason;
-    use raft::{ClusterId, Index, NodeId, Term};
+    use raft::{ClusterId, NodeId, Term};
     use wire::status::MemberStatus;
     use wire::{RoleName, Value};
 
@@ -235,6 +319,40 @@ mod tests {
         let json = "{\"key_b64\":\"/g==\",\"value_b64\":\"/xs=\",\"version\":2,\"modified\":7,\"position\":9}\n";
         let [table, plain, _, shown_json, jsonl] = shown(|out, mode| reading(out, mode, &[0xfe], &bytes));
         assert_eq!([table.as_str(), &plain, &shown_json, &jsonl], ["\\xff\\x1b\n", "\\xff\\x1b\n", json, json]);
+    }
+
+    #[test]
+    fn items_are_rows_lines_or_documents() {
+        let item = |key: &[u8], value: &[u8]| Item { key: key.to_vec(), value: value.to_vec(), version: 2 };
+        let pages = [vec![item(b"a\t", b"1\x1b")], vec![item(b"longer", b""), item(b"\xff", b"\xfe")]];
+        let all = |keys_only| {
+            shown(|out, mode| {
+                let mut items = Items::new(mode, keys_only);
+                pages.iter().try_for_each(|page| items.write(out, page))
+            })
+        };
+        let [table, plain, _, json, jsonl] = all(false);
+        assert_eq!(table, "KEY  VERSION  VALUE\na\\t        2  1\\x1b\nlonger        2  \n\\xff          2  \\xfe\n");
+        assert_eq!(plain, "a\\t\t1\\x1b\nlonger\t\n\\xff\t\\xfe\n");
+        let documents = "{\"key\":\"a\\t\",\"value\":\"1\\u001b\",\"version\":2}\n\
+            {\"key\":\"longer\",\"value\":\"\",\"version\":2}\n\
+            {\"key_b64\":\"/w==\",\"value_b64\":\"/g==\",\"version\":2}\n";
+        assert_eq!([json.as_str(), &jsonl], [documents; 2]);
+        let [table, plain, _, json, _] = all(true);
+        assert!(table.starts_with("KEY  VERSION\na\\t        2\n") && plain == "a\\t\nlonger\n\\xff\n", "{table}{plain}");
+        assert!(json.starts_with("{\"key\":\"a\\t\",\"version\":2}\n"), "{json}");
+    }
+
+    #[test]
+    fn the_age_of_a_stale_read_is_said_in_words_or_as_a_document() {
+        let [table, plain, _, json, _] = shown(|out, mode| age(out, mode, Index(9), Some(12)));
+        assert_eq!([table.as_str(), &plain], ["as of position 9; the node last heard from a leader 12ms ago\n"; 2]);
+        assert_eq!(json, "{\"position\":9,\"age_ms\":12}\n");
+        let [table, _, _, json, _] = shown(|out, mode| age(out, mode, Index(9), None));
+        assert_eq!(
+            [table.as_str(), &json],
+            ["as of position 9; the node has not heard from a leader yet\n", "{\"position\":9,\"age_ms\":null}\n"]
+        );
     }
 
     fn status(id: u64, role: RoleName, leader: Option<u64>) -> Box<NodeStatus> {

@@ -36,6 +36,8 @@ pub enum Reason {
     Forming(Vec<String>),
     /// It has forgotten the session.
     SessionExpired,
+    /// It has forgotten the scan.
+    ScanLost,
 }
 
 impl Reason {
@@ -76,6 +78,7 @@ impl fmt::Display for Reason {
             Reason::Forming(missing) if missing.is_empty() => write!(f, "the cluster is still forming"),
             Reason::Forming(missing) => write!(f, "the cluster is still forming, never heard of: {}", missing.join(", ")),
             Reason::SessionExpired => write!(f, "has forgotten the session"),
+            Reason::ScanLost => write!(f, "has forgotten the scan: its reader was too slow, or too much changed meanwhile"),
         }
     }
 }

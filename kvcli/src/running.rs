@@ -39,6 +39,11 @@ impl Interrupts {
         }
     }
 
+    /// Readable when it came.
+    pub(crate) fn descriptor(&self) -> &SignalFd {
+        &self.descriptor
+    }
+
     pub(crate) fn came(&self) -> bool {
         matches!(self.descriptor.read_signal(), Ok(Some(_)))
     }

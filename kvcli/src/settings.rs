@@ -166,12 +166,15 @@ mod tests {
 
     #[test]
     fn every_command_takes_every_mode_or_refuses_it_first() {
-        let commands: [(&[&str], &str); 10] = [
+        let commands: [(&[&str], &str); 13] = [
             (&["put", "k", "v"], "table plain json jsonl"),
             (&["append", "k", "v"], "table plain json jsonl"),
             (&["delete", "k"], "table plain json jsonl"),
             (&["cas", "--absent", "k", "v"], "table plain json jsonl"),
             (&["get", "k"], "table plain raw json jsonl"),
+            (&["scan"], "table plain json jsonl"),
+            (&["dump"], "table plain json jsonl"),
+            (&["load"], "table plain json jsonl"),
             (&["status"], "table plain json jsonl"),
             (&["wait"], "table plain json jsonl"),
             (&["bench"], "table plain json jsonl"),

@@ -41,7 +41,7 @@ impl Client {
 
 fn failed(error: ClerkError) -> Failed {
     match error {
-        ClerkError::NotDone { .. } => Failed::NotDone(error.to_string()),
+        ClerkError::NotDone { .. } | ClerkError::ScanLost { .. } => Failed::NotDone(error.to_string()),
         ClerkError::Unknown { .. } => Failed::Unknown(error.to_string()),
         ClerkError::Refused { .. } | ClerkError::Rejected { .. } | ClerkError::Local { .. } => panic!("{error}"),
     }

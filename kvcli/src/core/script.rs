@@ -28,6 +28,9 @@ pub(super) struct Seen {
 pub(super) enum What {
     Write { call: CallId, key: Vec<u8> },
     Get(Vec<u8>),
+    GetStale(Vec<u8>),
+    Scan { from: Vec<u8>, to: Option<Vec<u8>>, stale: bool },
+    ScanNext(u64),
     Status,
 }
 
@@ -55,6 +58,12 @@ pub(super) fn get(key: &str) -> Ask {
 
 pub(super) fn written(position: u64) -> Reply {
     Reply::Written(Written { outcome: WriteOutcome::Done, version: 1, position: Index(position) })
+}
+
+/// A page of scan 7 with this key.
+pub(super) fn page(key: &str, last: bool) -> Reply {
+    let item = wire::Item { key: key.into(), value: b"v".to_vec(), version: 1 };
+    Reply::Page(wire::Page { scan: 7, position: Index(20), age_ms: None, last, items: vec![item] })
 }
 
 /// "Not me; n2 leads."
@@ -224,8 +233,11 @@ impl Script {
                         Command::Announce(_) => panic!("clients write"),
                     },
                     Request::Get { key } => What::Get(key.to_vec()),
+                    Request::GetStale { key } => What::GetStale(key.to_vec()),
+                    Request::Scan(scan) => What::Scan { from: scan.from.to_vec(), to: scan.to.map(<[u8]>::to_vec), stale: scan.stale },
+                    Request::ScanNext { scan } => What::ScanNext(scan),
                     Request::Status => What::Status,
-                    other => panic!("never asked: {other:?}"),
+                    other @ Request::Members => panic!("never asked: {other:?}"),
                 };
                 self.asked.push(Seen { connection, address: address.clone(), id, what });
             }

@@ -4,7 +4,7 @@ use wire::{BusyReason, RejectedReason, Reply, Request, WriteOutcome};
 
 use super::call::{Attempt, AttemptKind, Call, Phase};
 use super::servers::ServerId;
-use super::{Action, Answer, CallNumber, Core, RequestId};
+use super::{Action, Answer, CallNumber, Core, Cursor, Page, RequestId};
 use crate::ask::Ask;
 use crate::error::ClerkError;
 use crate::reason::Reason;
@@ -23,6 +23,17 @@ impl Core {
                 self.sessions.learn(position);
                 self.finish(number, Ok(Answer::Value { value, position }));
             }
+            (Ask::GetStale { .. }, Reply::StaleValue { value, position, age_ms }) => {
+                self.finish(number, Ok(Answer::StaleValue { value, position, age_ms }));
+            }
+            (Ask::Scan(_) | Ask::ScanNext { .. }, Reply::Page(page)) => {
+                self.sessions.learn(page.position);
+                let connection = self.servers.get(id).link.connection().filter(|_| !page.last);
+                let next = connection.map(|connection| Cursor { connection, scan: page.scan });
+                let wire::Page { items, position, age_ms, .. } = page;
+                self.finish(number, Ok(Answer::Page(Page { items, position, age_ms, next })));
+            }
+            (Ask::Scan(_) | Ask::ScanNext { .. }, Reply::ScanLost) => self.go_on(number, request, id, Reason::ScanLost),
             (Ask::Status { .. }, Reply::Status(status)) => self.finish(number, Ok(Answer::Status(status))),
             (ask, Reply::Written(written)) if ask.is_write() => {
                 self.sessions.learn(written.position);
@@ -94,7 +105,7 @@ impl Core {
     pub(super) fn end_sweep(&mut self, number: CallNumber) {
         let Some(call) = self.calls.get(&number) else { return };
         let all_refuse = self.servers.ids().all(|id| call.reasons.get(&id).is_some_and(Reason::is_refusal));
-        if all_refuse || matches!(call.ask, Ask::Status { .. }) {
+        if all_refuse || call.ask.is_bound() {
             self.time_out(number);
         } else {
             self.pause(number);
@@ -117,6 +128,7 @@ impl Core {
                 Err(ClerkError::Refused { message, resume, endpoints })
             }
             Some(other) => unreachable!("{other} is no refusal"),
+            None if matches!(call.ask, Ask::ScanNext { .. }) => Err(ClerkError::ScanLost { endpoints }),
             None if call.maybe() => Err(ClerkError::Unknown { resume: self.token(number), endpoints }),
             None => Err(ClerkError::NotDone { endpoints }),
         };

@@ -2,6 +2,7 @@
 
 mod finding;
 mod outcomes;
+mod scans;
 mod sessions;
 
 use raft::Index;

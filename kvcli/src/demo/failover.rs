@@ -65,7 +65,7 @@ fn clerk(stage: &Stage) -> Result<Clerk, ClerkError> {
 fn outcome_of(answer: &Result<Written, ClerkError>) -> Outcome {
     match answer {
         Ok(Written { outcome: WriteOutcome::Done, .. }) => Outcome::Done,
-        Ok(_) | Err(ClerkError::NotDone { .. } | ClerkError::Rejected { .. }) => Outcome::NotDone,
+        Ok(_) | Err(ClerkError::NotDone { .. } | ClerkError::ScanLost { .. } | ClerkError::Rejected { .. }) => Outcome::NotDone,
         Err(ClerkError::Unknown { .. } | ClerkError::Refused { .. } | ClerkError::Local { .. }) => Outcome::Unknown,
     }
 }

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::ops::Bound;
 use std::sync::{Arc, Mutex};
 use std::thread;
 
@@ -10,8 +11,8 @@ use raft::{ClusterId, Index, NodeId, Term};
 use wire::limits::FRAME_BODY_LEN_MAX;
 use wire::status::MemberStatus;
 use wire::{
-    Command, Expect, FrameBuffer, Kind, MemberAddress, NodeStatus, Op, RefusedReason, Reply, Request, RoleName, SessionId, Value, Welcome,
-    WriteOutcome, Written,
+    BusyReason, Command, Expect, FrameBuffer, Item, Kind, MemberAddress, NodeStatus, Op, Page, RefusedReason, Reply, Request, RoleName,
+    Scan, SessionId, Value, Welcome, WriteOutcome, Written,
 };
 
 /// The cluster of all fake nodes.
@@ -58,6 +59,20 @@ struct Shared {
     /// What each call was told: the same again.
     replies: BTreeMap<(SessionId, u64), Reply>,
     asked: Vec<String>,
+    /// Since it last heard from a leader.
+    age_ms: Option<u64>,
+    /// By number, from 1.
+    scans: Vec<OpenScan>,
+    /// Of any scan; then all are lost.
+    pages_left: usize,
+    /// It takes so many writes more, and then is full.
+    room: usize,
+}
+
+struct OpenScan {
+    left: Vec<Item>,
+    position: u64,
+    age_ms: Option<u64>,
 }
 
 impl Fake {
@@ -100,6 +115,31 @@ impl Fake {
         self.shared().applied_index = index;
     }
 
+    /// When it last heard from a leader.
+    pub(crate) fn age(&self, ms: u64) {
+        self.shared().age_ms = Some(ms);
+    }
+
+    /// It gives so many pages more, and then has forgotten every scan.
+    pub(crate) fn lose_scans_after(&self, pages: usize) {
+        self.shared().pages_left = pages;
+    }
+
+    /// It has room for so many writes more.
+    pub(crate) fn room_for(&self, writes: usize) {
+        self.shared().room = writes;
+    }
+
+    /// It holds these.
+    pub(crate) fn hold(&self, pairs: impl IntoIterator<Item = (Vec<u8>, Vec<u8>)>) {
+        let mut shared = self.shared();
+        for (key, value) in pairs {
+            shared.applied_index += 1;
+            let at = shared.applied_index;
+            shared.state.insert(key, (value, 1, at));
+        }
+    }
+
     /// Every request it got, as text.
     pub(crate) fn asked(&self) -> Vec<String> {
         self.shared().asked.clone()
@@ -133,6 +173,10 @@ impl Fake {
             state: BTreeMap::new(),
             replies: BTreeMap::new(),
             asked: Vec::new(),
+            age_ms: None,
+            scans: Vec::new(),
+            pages_left: usize::MAX,
+            room: usize::MAX,
         };
         let fake = Fake { address, shared: Arc::new(Mutex::new(shared)) };
         let node = fake.clone();
@@ -237,11 +281,7 @@ impl Shared {
     fn serve(&mut self, request: &Request<'_>) -> Option<Reply> {
         match request {
             Request::Get { key } => {
-                let value = self.state.get(*key).map(|(value, version, modified)| Value {
-                    value: value.clone(),
-                    version: *version,
-                    modified: Index(*modified),
-                });
+                let value = self.value(key);
                 Some(Reply::Value { value, position: Index(self.applied_index) })
             }
             Request::Write { command } => {
@@ -249,14 +289,54 @@ impl Shared {
                 if let Some(reply) = self.replies.get(&(call.session, call.seq)) {
                     return Some(reply.clone());
                 }
+                if self.room == 0 {
+                    return Some(Reply::Busy { reason: BusyReason::Full });
+                }
+                self.room -= 1;
                 self.applied_index += 1;
                 let reply = Reply::Written(self.write(&op));
                 self.replies.insert((call.session, call.seq), reply.clone());
                 Some(reply)
             }
             Request::Status | Request::Members => None,
-            Request::GetStale { .. } | Request::Scan(_) | Request::ScanNext { .. } => None,
+            Request::GetStale { key } => {
+                let value = self.value(key);
+                Some(Reply::StaleValue { value, position: Index(self.applied_index), age_ms: self.age_ms })
+            }
+            Request::Scan(Scan { stale, keys_only, from, to, limit }) => {
+                let keys = self.state.range::<[u8], _>((Bound::Included(*from), Bound::Unbounded));
+                let keys = keys.take_while(|(key, _)| to.is_none_or(|to| key.as_slice() < to));
+                let items = keys.take(limit.map_or(usize::MAX, |limit| usize::try_from(limit).unwrap_or(usize::MAX))).map(
+                    |(key, (value, version, _))| Item {
+                        key: key.clone(),
+                        value: if *keys_only { Vec::new() } else { value.clone() },
+                        version: *version,
+                    },
+                );
+                let scan = OpenScan { left: items.collect(), position: self.applied_index, age_ms: self.age_ms.filter(|_| *stale) };
+                self.scans.push(scan);
+                Some(self.page(self.scans.len() as u64))
+            }
+            Request::ScanNext { scan } => Some(self.page(*scan)),
         }
+    }
+
+    fn value(&self, key: &[u8]) -> Option<Value> {
+        let (value, version, modified) = self.state.get(key)?;
+        Some(Value { value: value.clone(), version: *version, modified: Index(*modified) })
+    }
+
+    /// Two items, or none more after so many pages as the test wants.
+    fn page(&mut self, number: u64) -> Reply {
+        let Some(scan) = usize::try_from(number).ok().and_then(|number| self.scans.get_mut(number.checked_sub(1)?)) else {
+            return Reply::ScanLost;
+        };
+        if self.pages_left == 0 {
+            return Reply::ScanLost;
+        }
+        self.pages_left -= 1;
+        let items: Vec<Item> = scan.left.drain(..scan.left.len().min(2)).collect();
+        Reply::Page(Page { scan: number, position: Index(scan.position), age_ms: scan.age_ms, last: scan.left.is_empty(), items })
     }
 
     fn write(&mut self, op: &Op<'_>) -> Written {
@@ -343,6 +423,13 @@ fn name_of(request: &Request<'_>) -> String {
         Request::Status => "status".into(),
         Request::Members => "members".into(),
         Request::GetStale { .. } => "stale get".into(),
-        Request::Scan(_) | Request::ScanNext { .. } => "scan".into(),
+        Request::Scan(scan) => {
+            if scan.stale {
+                "stale scan".into()
+            } else {
+                "scan".into()
+            }
+        }
+        Request::ScanNext { .. } => "next page".into(),
     }
 }

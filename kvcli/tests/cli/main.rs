@@ -2,11 +2,14 @@
 
 mod bench; // what a cluster does under load
 mod conditions; // a write that has one
+mod dumping; // everything, in lines
 mod endings; // every exit code, from a situation that deserves it
 mod fake; // a node that does what a test tells it to
 mod finding; // endpoints that do not help
+mod loading; // many lines, and how far they came
 mod modes; // every command in every mode
 mod program; // kvcli, run
+mod reading; // many keys, and reads that may be old
 mod resuming; // a write whose answer was lost
 mod shell; // a command per line
 mod status; // how a cluster is
