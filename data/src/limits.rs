@@ -15,8 +15,10 @@ pub const FIRST_SEGMENT_LEN: u64 = 64 << 10;
 pub const SEGMENT_GROWTH_MAX: u64 = 8;
 /// Log size that the segment size is derived from unless the options name another, bytes.
 pub const LOG_BYTES_DEFAULT: u64 = 64 << 20;
-/// Bytes of the next segment that one call fills and syncs: about a millisecond on a plain disk, so no turn of the loop stalls.
+/// Fewest bytes of the next segment that one call fills and syncs: about a millisecond on a plain disk, so no turn of the loop stalls.
 pub const PREPARE_SLICE_LEN: u64 = 256 << 10;
+/// Most bytes that one call fills, to keep up with large batches.
+pub const PREPARE_SLICE_LEN_MAX: u64 = 2 << 20;
 /// How far the next segment is ahead of the current one, as one part in so many of the current one's length.
 pub const PREPARE_LEAD: u64 = 8;
 /// Bytes of entries kept in memory unless the options say otherwise: what the slowest healthy follower still needs.

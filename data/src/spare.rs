@@ -5,7 +5,7 @@ use std::io;
 use raft::ClusterId;
 
 use crate::disk::{Disk, write_zeros};
-use crate::limits::{PREPARE_LEAD, PREPARE_SLICE_LEN, SEGMENT_LEN_MIN};
+use crate::limits::{PREPARE_LEAD, PREPARE_SLICE_LEN, PREPARE_SLICE_LEN_MAX, SEGMENT_LEN_MIN};
 use crate::segment::{LOG_DIR, Segment, SegmentHeader, SegmentName};
 
 /// The segment behind the current one.
@@ -46,11 +46,13 @@ impl<F> Spare<F> {
     }
 
     /// Fills and syncs one slice, or finishes the segment when nothing is left to fill.
-    pub(crate) fn prepare_slice<D: Disk<File = F>>(&mut self, disk: &mut D, cluster_id: ClusterId) -> io::Result<()> {
+    pub(crate) fn prepare_slice<D: Disk<File = F>>(&mut self, disk: &mut D, cluster_id: ClusterId, last_batch_len: u64) -> io::Result<()> {
         if self.is_filled() {
             return self.finish(disk, cluster_id);
         }
-        let to = self.segment.size.min(self.filled + PREPARE_SLICE_LEN);
+        // With slices of one length it fell behind large batches, and in the end a save waited for all the rest at once.
+        let slice = (2 * last_batch_len).clamp(PREPARE_SLICE_LEN, PREPARE_SLICE_LEN_MAX);
+        let to = self.segment.size.min(self.filled + slice);
         write_zeros(disk, &self.segment.file, self.filled, to)?;
         disk.sync(&self.segment.file)?;
         self.filled = to;

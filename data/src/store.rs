@@ -52,6 +52,8 @@ pub struct Store<D: Disk> {
     current: Segment<D::File>,
     /// Bytes of the current segment up to where the next batch goes.
     used: u64,
+    /// How long the last batch was, header included.
+    last_batch_len: u64,
     spare: Spare<D::File>,
     /// The older segment that was read from last.
     reader: Option<(SegmentName, D::File)>,
@@ -86,6 +88,7 @@ impl<D: Disk> Store<D> {
             segment_len,
             current,
             used,
+            last_batch_len: 0,
             spare,
             reader: None,
             base: recovered.base,
@@ -197,7 +200,7 @@ impl<D: Disk> Store<D> {
         }
         self.guarded(|store| {
             let name = store.spare.segment.name;
-            match store.spare.prepare_slice(&mut store.disk, store.cluster_id) {
+            match store.spare.prepare_slice(&mut store.disk, store.cluster_id, store.last_batch_len) {
                 Err(error) if matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded) => store.no_space = true,
                 other => {
                     other.map_err(io_error(name, "preparing"))?;
@@ -325,6 +328,7 @@ impl<D: Disk> Store<D> {
         }
         self.last_entry_term = fields.last_entry_term;
         self.used += batch_len;
+        self.last_batch_len = batch_len;
         Ok(())
     }
 

@@ -106,6 +106,27 @@ fn no_save_after_the_first_segment_waits_for_zeros() {
 }
 
 #[test]
+fn no_save_of_a_large_batch_waits_for_zeros_either() {
+    let disk = new_disk();
+    let (mut store, found) = open_with(&disk, Options { max_log_bytes: Some(64 << 20), ..SMALL }).expect("a new log opens");
+    let large = entry(1, &vec![1; 1 << 20]);
+    let writes = {
+        let mut writes = Vec::new();
+        for index in (found.last_index() + 1..).take(100) {
+            let steps = disk.steps();
+            save(&mut store, vote(1, 1), 1, index, std::slice::from_ref(&large)).expect("it is healthy");
+            writes.push(disk.steps() - steps);
+            if store.needs_prepare() {
+                store.prepare_slice().expect("it is healthy");
+            }
+        }
+        writes
+    };
+    // The first segments are shorter than one batch: there is nothing to be ahead of.
+    assert!(writes[30..].iter().all(|steps| *steps == 2), "{writes:?}");
+}
+
+#[test]
 fn want_of_space_is_known_while_the_current_segment_still_takes_saves() {
     let mut log = Log::new();
     log.disk.set_space(Some(70 << 10));
