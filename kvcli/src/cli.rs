@@ -2,6 +2,7 @@
 
 use std::ffi::OsString;
 use std::path::PathBuf;
+use std::sync::LazyLock;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -50,9 +51,15 @@ Examples:
   kvcli --endpoints db1,db2,db3 status
   kvcli COMMAND --help";
 
+/// The version, and the commit if it was built from one.
+static VERSION: LazyLock<String> = LazyLock::new(|| match option_env!("KVCLI_COMMIT") {
+    Some(commit) => format!("{} ({commit})", env!("CARGO_PKG_VERSION")),
+    None => env!("CARGO_PKG_VERSION").into(),
+});
+
 /// Read and write a kvraft cluster, and see how it is.
 #[derive(Parser, Debug)]
-#[command(name = "kvcli", version, help_template = TEMPLATE, after_help = AFTER_HELP, disable_help_subcommand = true)]
+#[command(name = "kvcli", version = VERSION.as_str(), help_template = TEMPLATE, after_help = AFTER_HELP, disable_help_subcommand = true)]
 pub(crate) struct Cli {
     #[command(flatten)]
     pub(crate) global: Global,

@@ -61,7 +61,11 @@ fn help_and_version_are_results() {
         let ran = run(args).expect(0);
         assert!(!ran.stdout.is_empty() && ran.stderr.is_empty(), "{args:?}");
     }
-    assert_eq!(run(["-V"]).text(), format!("kvcli {}\n", env!("CARGO_PKG_VERSION")));
+    let version = format!("kvcli {}", env!("CARGO_PKG_VERSION"));
+    match option_env!("KVCLI_COMMIT") {
+        Some(commit) => assert_eq!(run(["-V"]).text(), format!("{version} ({commit})\n")),
+        None => assert_eq!(run(["-V"]).text(), format!("{version}\n")),
+    }
     run::<&str>([]).expect(2);
 }
 

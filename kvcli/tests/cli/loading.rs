@@ -124,11 +124,13 @@ fn an_interrupted_load_says_how_far_it_came_and_so_does_a_slow_pipe() {
     // Written as soon as they are there, though the pipe stays open.
     pipe.write_all(&lines(5)).unwrap();
     while node.value(b"key 0004").is_none() {
-        thread::sleep(Duration::from_millis(1)); // nobody tells us when a node has it
+        // sleeps because what another thread has can only be polled
+        thread::sleep(Duration::from_millis(1));
     }
     node.behave(Manner::Mute);
     pipe.write_all(b"another\tline\n").unwrap();
     while !node.asked().contains(&"unheard".to_string()) {
+        // sleeps because what another thread was asked can only be polled
         thread::sleep(Duration::from_millis(1));
     }
     kill(Pid::from_raw(i32::try_from(child.id()).unwrap()), Signal::SIGINT).unwrap();
