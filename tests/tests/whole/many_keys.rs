@@ -1,0 +1,222 @@
+//! Many keys at once: loaded, dumped, scanned and swapped, while writers write and nodes die.
+
+use std::collections::BTreeMap;
+use std::io::Write;
+use std::process::Stdio;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::Duration;
+
+use kvcli::{Ask, Clerk, ClerkError, Expectation, Options, Range, WriteOutcome};
+use tests::wait::PATIENCE;
+use tests::{Cluster, Ran, process, wait_until};
+
+const TIMEOUT: Duration = Duration::from_secs(20);
+
+fn clerk(cluster: &Cluster) -> Clerk {
+    let endpoints = cluster.endpoints();
+    Clerk::new(endpoints.split(','), Options { timeout: TIMEOUT, ..Options::default() }).expect("a clerk")
+}
+
+/// Puts all of them, as many at a time as a session takes.
+fn put_all(cluster: &Cluster, pairs: impl IntoIterator<Item = (Vec<u8>, Vec<u8>)>) {
+    let mut clerk = clerk(cluster);
+    let calls: Vec<_> = pairs.into_iter().map(|(key, value)| clerk.submit(Ask::Put { key, value }, Duration::from_secs(60))).collect();
+    for call in calls {
+        clerk.wait(call).expect("a put is done");
+    }
+}
+
+fn dump(cluster: &Cluster) -> Vec<u8> {
+    cluster.kvcli(["--timeout", "20s", "dump"]).expect_code(0).stdout
+}
+
+/// What a Debian system says of its own files, as lines of path and sum in byte order. Elsewhere, as many lines that look like it.
+fn md5sums() -> String {
+    let mut sums = BTreeMap::new();
+    let files = std::fs::read_dir("/var/lib/dpkg/info").into_iter().flatten().flatten().map(|entry| entry.path());
+    for file in files.filter(|path| path.extension().is_some_and(|extension| extension == "md5sums")) {
+        let text = std::fs::read(file).expect("a readable file");
+        for line in String::from_utf8_lossy(&text).lines() {
+            let (sum, path) = line.split_once("  ").expect("a sum and a path");
+            sums.entry(path.to_string()).or_insert(sum.to_string());
+        }
+    }
+    if sums.is_empty() {
+        sums.extend((0..10_000).map(|number| (format!("usr/share/{number}"), format!("{number:032x}"))));
+    }
+    sums.iter().map(|(path, sum)| format!("{path}\t{sum}\n")).collect()
+}
+
+#[test]
+fn a_load_whose_leader_is_killed_half_way_is_dumped_byte_for_byte() {
+    let mut cluster = Cluster::start(3);
+    let lines = md5sums();
+    let half = lines[..lines.len() / 2].rfind('\n').expect("a line") + 1;
+    let mut command = cluster.kvcli_command(&cluster.endpoints(), ["--timeout", "20s", "load"]);
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut load = process::spawn(command).expect("kvcli starts");
+    let mut pipe = load.stdin.take().expect("a pipe");
+    let kill_at = lines[..half].lines().count() / 2;
+    thread::scope(|scope| {
+        let writer = scope.spawn(move || {
+            pipe.write_all(&lines.as_bytes()[..half]).expect("it reads");
+            (pipe, lines)
+        });
+        wait_until("a quarter is loaded", PATIENCE * 4, || {
+            let status = cluster.try_status();
+            status.is_ok_and(|status| cluster.nodes.iter().any(|node| status.number(&node.name, "keys") >= Some(kill_at as u64)))
+        });
+        let leader = cluster.leader();
+        cluster.kill(leader);
+        let (mut pipe, lines) = writer.join().expect("the first half is written");
+        cluster.start_node(leader);
+        pipe.write_all(&lines.as_bytes()[half..]).expect("it reads");
+        drop(pipe);
+        let output = load.wait_with_output().expect("it ends");
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(0), "{said}");
+        assert!(said.starts_with(&format!("{} lines in ", lines.lines().count())), "{said}");
+        assert!(dump(&cluster) == lines.as_bytes(), "what is dumped is not what was loaded");
+    });
+}
+
+#[test]
+fn ten_thousand_random_binary_pairs_survive_scan_dump_and_load() {
+    let mut random = fastrand::Rng::with_seed(3);
+    let mut bytes = |len_max| -> Vec<u8> {
+        let len = random.usize(1..=len_max);
+        // Tabs, line feeds and braces more often than chance would have it.
+        (0..len).map(|_| if random.bool() { random.u8(..) } else { b"\t\n\r{\"\0"[random.usize(..6)] }).collect()
+    };
+    let mut pairs = BTreeMap::new();
+    while pairs.len() < 10_000 {
+        pairs.insert(bytes(12), bytes(40));
+    }
+    let (from, to) = (Cluster::start(3), Cluster::start(1));
+    put_all(&from, pairs.clone());
+
+    let mut clerk = clerk(&from);
+    let scanned: Result<Vec<_>, ClerkError> = clerk.scan(Range::default()).expect("a scan").collect();
+    let scanned: Vec<_> = scanned.expect("all pages").into_iter().map(|item| (item.key, item.value)).collect();
+    assert!(scanned == pairs.into_iter().collect::<Vec<_>>(), "a scan returns what was put, in byte order");
+
+    let dumped = dump(&from);
+    to.kvcli_reading(&dumped, ["--timeout", "20s", "load"]).expect_code(0);
+    assert!(dump(&to) == dumped, "a copy is no copy");
+}
+
+/// One increment by a process of its own, however often it loses and whatever it is told.
+fn increment(cluster: &str) {
+    let kvcli = |args: &[&str]| Ran::kvcli([&["--endpoints", cluster, "--timeout", "10s"], args].concat());
+    loop {
+        let read = kvcli(&["get", "-o", "json", "counter"]).expect_one_of(&[0, 3]);
+        let Ok(found) = serde_json::from_slice::<serde_json::Value>(&read.stdout) else { continue };
+        let version = found["version"].to_string();
+        let count: u64 = found["value"].as_str().and_then(|text| text.parse().ok()).expect("a number");
+        let next = (count + 1).to_string();
+        let cas = ["cas", "counter", "--version", &version, &next];
+        let mut ran = kvcli(&cas);
+        while ran.code == 4 {
+            let words: Vec<String> = ran.stderr.split_whitespace().map(str::to_string).collect();
+            let token = words.iter().position(|word| word == "--resume").map(|at| words[at + 1].clone());
+            ran = kvcli(&[&["--resume", &token.expect("a way to settle it")], &cas[..]].concat());
+        }
+        match ran.expect_one_of(&[0, 1, 3]).code {
+            0 => return,
+            _ => continue, // another was faster, or it was not done
+        }
+    }
+}
+
+#[test]
+fn a_counter_swapped_by_16_processes_is_exact_though_its_leader_is_killed() {
+    const EACH: u64 = 2;
+    let mut cluster = Cluster::start(3);
+    cluster.kvcli(["cas", "counter", "--absent", "0"]).expect_code(0);
+    let endpoints = cluster.endpoints();
+    thread::scope(|scope| {
+        for _ in 0..16 {
+            scope.spawn(|| (0..EACH).for_each(|_| increment(&endpoints)));
+        }
+        wait_until("they have begun", PATIENCE, || cluster.kvcli(["get", "counter"]).stdout != b"0");
+        let leader = cluster.leader();
+        cluster.kill(leader);
+        wait_until("they go on without it", PATIENCE, || cluster.kvcli(["put", "other", "v"]).code == 0);
+        cluster.start_node(leader);
+    });
+    let found = cluster.kvcli(["--timeout", "20s", "get", "-o", "json", "counter"]).expect_code(0);
+    let found: serde_json::Value = serde_json::from_slice(&found.stdout).expect("a document");
+    assert_eq!((found["value"].as_str(), found["version"].as_u64()), (Some("32"), Some(1 + 16 * EACH)), "each increment once");
+}
+
+#[test]
+fn every_dump_is_one_point_in_time_while_a_writer_writes_the_first_and_then_the_last_key() {
+    let cluster = Cluster::start(3);
+    let key = |number: u32| format!("key {number:05}").into_bytes();
+    put_all(&cluster, (0..20_000).map(|number| (key(number), if number % 19_999 == 0 { b"0".to_vec() } else { vec![b'v'; 80] })));
+    let before = cluster.status();
+    let stop = AtomicBool::new(false);
+    let (writes, dumps) = thread::scope(|scope| {
+        let writer = scope.spawn(|| {
+            let mut clerk = clerk(&cluster);
+            let mut count = 0u64;
+            while !stop.load(Ordering::Relaxed) {
+                count += 1;
+                clerk.put(key(0), count.to_string()).expect("a put is done");
+                clerk.put(key(19_999), count.to_string()).expect("a put is done");
+            }
+            count
+        });
+        let dumps: Vec<Vec<u8>> = (0..6).map(|_| dump(&cluster)).collect();
+        stop.store(true, Ordering::Relaxed);
+        (writer.join().expect("the writer"), dumps)
+    });
+    let mut seen = Vec::new();
+    for dump in &dumps {
+        let lines: Vec<&str> = std::str::from_utf8(dump).expect("text").lines().collect();
+        assert_eq!(lines.len(), 20_000);
+        let number = |line: &str| line.split_once('\t').and_then(|(_, value)| value.parse::<u64>().ok()).expect("a number");
+        let (first, last) = (number(lines[0]), number(lines[19_999]));
+        assert!(last <= first && first <= last + 1, "first {first}, last {last}");
+        seen.push(first);
+    }
+    assert!(seen.is_sorted() && seen[0] < writes, "later dumps see later writes, and the writer never stopped: {seen:?} of {writes}");
+    let term = |status: &tests::Status| status.leaders().into_iter().map(|(_, term)| term).max();
+    assert_eq!(term(&before), term(&cluster.status()), "a dump costs nobody the lead");
+}
+
+#[test]
+fn without_a_majority_a_stale_read_still_answers_and_says_so() {
+    let mut cluster = Cluster::start(3);
+    put_all(&cluster, (0..5_000u32).map(|number| (number.to_string().into_bytes(), vec![b'v'; 200])));
+    cluster.wait_equal();
+    let all = dump(&cluster);
+    let follower = cluster.follower();
+    (0..3).filter(|number| *number != follower).for_each(|number| cluster.pause(number));
+    cluster.kvcli_at([follower], ["--timeout", "1s", "get", "7"]).expect_code(3);
+    cluster.kvcli_at([follower], ["--timeout", "1s", "scan"]).expect_code(3);
+    let value = cluster.kvcli_at([follower], ["get", "--stale", "7"]).expect_code(0).expect_says(&["as of position", "leader"]);
+    assert_eq!(value.stdout, [b'v'; 200]);
+    let dumped = cluster.kvcli_at([follower], ["dump", "--stale"]).expect_code(0).expect_says(&["5000 keys as of position"]);
+    assert!(dumped.stdout == all, "all of it, page by page");
+}
+
+#[test]
+fn a_scan_whose_node_dies_midway_is_lost_and_says_so_to_a_library() {
+    let mut cluster = Cluster::start(3);
+    put_all(&cluster, (0..10_000u32).map(|number| (number.to_be_bytes().to_vec(), vec![b'v'; 200])));
+    let leader = cluster.leader();
+    let mut clerk = clerk(&cluster);
+    clerk.put("z", "last").expect("a put");
+    let mut scan = clerk.scan(Range::default()).expect("a first page");
+    assert!(scan.next().is_some_and(|item| item.is_ok()));
+    cluster.kill(leader);
+    let error = scan.find_map(Result::err);
+    assert!(matches!(error, Some(ClerkError::ScanLost { .. })), "{error:?}");
+    drop(scan);
+    let again = clerk.scan(Range { keys_only: true, ..Range::default() }).expect("a new leader");
+    assert_eq!(again.filter(|item| item.is_ok()).count(), 10_001, "the same clerk begins again");
+    let swapped = clerk.cas("z", Expectation::Value(b"last".to_vec()), "over").expect("a cas");
+    assert_eq!(swapped.outcome, WriteOutcome::Swapped);
+}
