@@ -27,7 +27,7 @@ use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Registry, Token, Waker};
 use nix::sys::signal::Signal;
 use raft::{ClusterId, NodeId, RoleName};
-use wire::limits::HELLO_BODY_LEN_MAX;
+use wire::limits::{HELLO_BODY_LEN_MAX, READ_BUFFER_LEN};
 use wire::{Kind, PeerFrame, Purpose, Refused};
 
 use crate::exit::{Exit, Failure, OrExit};
@@ -39,7 +39,7 @@ use complaints::Complaints;
 use connection::{Client, Connection, ConnectionKey, Door, Flow, Left, Party, Why};
 use limits::{
     CLIENT_STALLED_MAX, GAP_PASSES_MAX, GREETING_MAX, PEER_SILENT_MAX, POLL_EVENTS_MAX, SEAL_IDLE_TICKS, STOP_FLUSH_MAX, TURN_ACCEPTS_MAX,
-    TURN_POLLS_MAX, TURN_REQUEST_BYTES_MAX, clients_max,
+    TURN_CONNECTION_BYTES_MAX, TURN_POLLS_MAX, TURN_REQUEST_BYTES_MAX, TURN_SMALL_BYTES_MAX, clients_max,
 };
 use link::{Pace, PeerNews};
 use links::{Destination, Due, Links};
@@ -331,11 +331,16 @@ impl Server {
                 client.paused = true;
                 Ok(Left::Nothing)
             }
-            Party::Client(_) if *request_bytes >= TURN_REQUEST_BYTES_MAX => Ok(Left::More),
+            Party::Client(_) if *request_bytes >= TURN_SMALL_BYTES_MAX => Ok(Left::More),
+            // The turn is full; but a small request need not wait for as many turns as there are large ones before it.
+            Party::Client(_) if *request_bytes >= TURN_REQUEST_BYTES_MAX && connection.stream.input.pending_len() >= READ_BUFFER_LEN => {
+                Ok(Left::More)
+            }
             Party::Client(_) => {
+                let share = if *request_bytes < TURN_REQUEST_BYTES_MAX { TURN_CONNECTION_BYTES_MAX } else { 1 };
                 let now_us = clock.micros(now);
                 let mut paused = false;
-                let left = connection.read(&mut bytes, |frame, output, party| {
+                let left = connection.read_share(share, &mut bytes, |frame, output, party| {
                     let Party::Client(client) = party else { unreachable!("a client stays one") };
                     *request_bytes += frame.body.len();
                     let (request_id, request) = wire::decode_request(frame)?;

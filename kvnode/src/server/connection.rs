@@ -172,6 +172,16 @@ impl Connection {
     pub(crate) fn read(
         &mut self,
         count: &mut u64,
+        each: impl FnMut(Frame<'_>, &mut Output, &mut Party) -> Result<Flow, Why>,
+    ) -> Result<Left, Why> {
+        self.read_share(TURN_CONNECTION_BYTES_MAX, count, each)
+    }
+
+    /// The same with another share: reads on while less than that was read.
+    pub(crate) fn read_share(
+        &mut self,
+        share: usize,
+        count: &mut u64,
         mut each: impl FnMut(Frame<'_>, &mut Output, &mut Party) -> Result<Flow, Why>,
     ) -> Result<Left, Why> {
         let mut taken = 0;
@@ -184,7 +194,7 @@ impl Connection {
             if !self.stream.readable {
                 return Ok(Left::Nothing);
             }
-            if taken >= TURN_CONNECTION_BYTES_MAX {
+            if taken >= share {
                 return Ok(Left::More);
             }
             let filled = self.stream.fill()?;

@@ -6,6 +6,10 @@ use std::time::Duration;
 /// nodes on one busy disk synced for longer than an election timeout, and the leader gave up.
 pub(crate) const TURN_REQUEST_BYTES_MAX: usize = 1 << 20;
 
+/// Bytes of requests after which a turn takes not even small ones: those that fit into a first read go on beyond the bound above, so that
+/// a get does not wait behind a line of large puts.
+pub(crate) const TURN_SMALL_BYTES_MAX: usize = 4 << 20;
+
 /// Bytes read from one connection in one turn: no connection may keep the others waiting.
 pub(crate) const TURN_CONNECTION_BYTES_MAX: usize = 1 << 20;
 
