@@ -231,6 +231,11 @@ impl Clerk {
         self.transport.give_up(call);
     }
 
+    /// Whether every call is over, and its end was taken.
+    pub fn is_idle(&self) -> bool {
+        self.finished.is_empty() && self.transport.core().calls_in_flight() == 0
+    }
+
     /// What a call that is not over has met so far.
     pub fn tried(&self, call: CallNumber) -> Vec<Tried> {
         self.transport.core().tried(call)

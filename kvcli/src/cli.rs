@@ -271,10 +271,13 @@ impl Command {
         }
     }
 
-    /// Whether it takes a value from standard input.
+    /// Whether it reads standard input.
     pub(crate) fn reads_stdin(&self) -> bool {
-        let (Command::Put(write) | Command::Append(write) | Command::Cas { write, .. }) = self else { return false };
-        Source::of(write) == Source::Stdin
+        match self {
+            Command::Put(write) | Command::Append(write) | Command::Cas { write, .. } => Source::of(write) == Source::Stdin,
+            Command::Load(args) => args.file.as_ref().is_none_or(|file| file.as_os_str() == "-"),
+            _ => false,
+        }
     }
 
     /// Whether a resume token can belong to it.

@@ -56,6 +56,7 @@ impl DerefMut for Lent {
 
 impl Drop for Lent {
     fn drop(&mut self) {
-        *self.home.0.borrow_mut() = self.kept.take();
+        // One that a command left in the middle of something would tell the next what came of that.
+        *self.home.0.borrow_mut() = self.kept.take().filter(|kept| kept.clerk.is_idle());
     }
 }

@@ -114,9 +114,13 @@ impl Shell<'_> {
             Err(error) => return crate::not_a_command(&error, words, json),
         };
         match &cli.command {
-            Command::Shell => return refuse("this is a shell already".into()),
+            // The demo takes over every signal, for good.
+            Command::Shell | Command::Demo(_) => return refuse(format!("{}: not in a shell", cli.command.name())),
             command if self.is_script && command.reads_stdin() => {
-                return refuse(format!("{}: in a script, standard input is the script: give the value, or a file", command.name()));
+                return refuse(format!(
+                    "{}: in a script, standard input is the script: give what it would read there, or a file",
+                    command.name()
+                ));
             }
             _ => {}
         }
@@ -189,7 +193,7 @@ fn candidates(before: &str) -> (usize, Vec<String>) {
     let mut known: Vec<String> = match earlier.split_whitespace().find(|word| *word != "kvcli" && !word.starts_with('-')) {
         None if word.starts_with('-') => options(&all),
         None => {
-            let names = all.get_subcommands().map(|command| command.get_name().to_owned()).filter(|name| name != "shell");
+            let names = all.get_subcommands().map(|command| command.get_name().to_owned()).filter(|name| name != "shell" && name != "demo");
             names.chain(["exit", "help"].map(str::to_owned)).collect()
         }
         Some("help") => all.get_subcommands().map(|command| command.get_name().to_owned()).collect(),

@@ -51,6 +51,7 @@ fn a_script_ends_with_the_first_code_above_1() {
         ("put '' v", 6),
         ("put k --file /no/such/file", 74),
         ("shell", 2),
+        ("demo", 2),
     ] {
         let ran = script(&node, &format!("get nothing\n{bad}\nput after {code}\n")).expect(code);
         assert!(!ran.stderr.is_empty() && node.value(b"after").is_none(), "{bad}: {ran:?}");
@@ -63,7 +64,7 @@ fn a_script_ends_with_the_first_code_above_1() {
 #[test]
 fn a_script_is_no_value() {
     let node = Fake::new(Manner::Serves);
-    for line in ["put k", "append k -", "cas k --absent"] {
+    for line in ["put k", "append k -", "cas k --absent", "load", "load -"] {
         let ran = script(&node, &format!("{line}\nput after v\n")).expect(2);
         assert!(ran.stderr.contains("standard input is the script") && node.asked().is_empty(), "{ran:?}");
     }
