@@ -1,12 +1,12 @@
 //! What each command does.
 
 use std::ffi::{OsStr, OsString};
-use std::io::{self, Write as _};
+use std::io::{self, IsTerminal as _, Write as _};
 use std::os::fd::AsFd as _;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::time::{Duration, Instant};
 
-use kvcli::bench::{BenchArgs, BenchError};
+use kvcli::bench::{BenchArgs, BenchError, BenchOp};
 use kvcli::{Answer, Ask, ClerkError, Expectation, Overview, Reading, Token, Verdict, WriteOutcome, Written};
 
 use crate::cli::{Command, Expected, Mode, Write};
@@ -157,6 +157,11 @@ fn wait(all: bool, settings: &Settings) -> Result<(), Failure> {
 /// Figures first, also when not all went well.
 fn bench(args: &BenchArgs, settings: &Settings) -> Result<(), Failure> {
     let interrupts = Interrupts::catch()?;
+    if io::stderr().is_terminal() {
+        let prepared = if args.op == BenchOp::Put { "" } else { "all keys are written, " };
+        let (warmup, seconds) = (args.warmup, args.seconds);
+        eprintln!("{prepared}{warmup} s are warm-up, {seconds} s are measured (Ctrl-C ends it)");
+    }
     let report = match kvcli::bench::run(args, &settings.endpoints, settings.timeout, interrupts.as_fd()) {
         Ok(report) => report,
         Err(BenchError::Interrupted) => {
