@@ -14,7 +14,7 @@ use super::*;
 
 #[derive(Clone, Debug)]
 enum Step {
-    Submit { write: bool, timeout_ms: u64 },
+    Submit { kind: Kind, timeout_ms: u64 },
     Connect { which: usize, leader: Option<u64> },
     Fail { which: usize },
     End { which: usize },
@@ -22,6 +22,16 @@ enum Step {
     Repeat { which: usize },
     Pass { ms: u64 },
     GiveUp { which: usize },
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Kind {
+    Write,
+    Get,
+    GetStale,
+    Scan,
+    /// The next page of the last scan that has one.
+    ScanNext,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -56,8 +66,15 @@ fn step() -> impl Strategy<Value = Step> {
         1 => Just(How::Busy),
         1 => Just(How::Forming),
     ];
+    let kind = prop_oneof![
+        4 => Just(Kind::Write),
+        2 => Just(Kind::Get),
+        1 => Just(Kind::GetStale),
+        1 => Just(Kind::Scan),
+        2 => Just(Kind::ScanNext),
+    ];
     prop_oneof![
-        3 => (any::<bool>(), prop_oneof![Just(50u64), Just(700), Just(3000)]).prop_map(|(write, timeout_ms)| Step::Submit { write, timeout_ms }),
+        3 => (kind, prop_oneof![Just(50u64), Just(700), Just(3000)]).prop_map(|(kind, timeout_ms)| Step::Submit { kind, timeout_ms }),
         4 => (any::<usize>(), prop_oneof![Just(None), (1u64..=3).prop_map(Some)]).prop_map(|(which, leader)| Step::Connect { which, leader }),
         1 => any::<usize>().prop_map(|which| Step::Fail { which }),
         1 => any::<usize>().prop_map(|which| Step::End { which }),
@@ -72,8 +89,10 @@ struct Walk {
     script: Script,
     /// By key, which no two calls share.
     truth: BTreeMap<Vec<u8>, Truth>,
-    /// Every call, its key, and whether it writes.
-    calls: Vec<(CallNumber, Vec<u8>, bool)>,
+    /// Every call, its key, and what it asks.
+    calls: Vec<(CallNumber, Vec<u8>, Kind)>,
+    /// Where each scan is kept, by number.
+    scans: BTreeMap<u64, ConnectionId>,
     seen: Vec<Seen>,
     answered: Vec<(Seen, Reply)>,
     position: u64,
@@ -85,6 +104,7 @@ impl Walk {
             script: Script::new(&["n1:1", "n2:1", "n3:1"]),
             truth: BTreeMap::new(),
             calls: Vec::new(),
+            scans: BTreeMap::new(),
             seen: Vec::new(),
             answered: Vec::new(),
             position: 10,
@@ -97,15 +117,18 @@ impl Walk {
         walk.notice();
         assert_eq!(walk.script.core.calls_in_flight(), 0, "every call ends by its timeout");
         assert_eq!(walk.script.finished.len(), walk.calls.len());
-        for (call, key, is_write) in &walk.calls {
+        for (call, key, kind) in &walk.calls {
             let truth = walk.truth.get(key);
             match (&walk.script.finished[call], truth) {
                 (Ok(Answer::Written(_)), Some(truth)) => assert!(truth.done, "a false success"),
-                (Ok(Answer::Value { .. }), None) => assert!(!is_write),
+                (Ok(Answer::Value { .. }), None) => assert_eq!(*kind, Kind::Get),
+                (Ok(Answer::StaleValue { .. }), None) => assert_eq!(*kind, Kind::GetStale),
+                (Ok(Answer::Page(_)), None) => assert!(matches!(kind, Kind::Scan | Kind::ScanNext)),
+                (Err(ClerkError::ScanLost { .. }), None) => assert_eq!(*kind, Kind::ScanNext, "a first page is asked for elsewhere"),
                 (Err(ClerkError::NotDone { .. }), Some(truth)) => {
                     assert!(!truth.done && truth.open_attempts == 0, "not done, but {truth:?}");
                 }
-                (Err(ClerkError::NotDone { .. }), None) => {} // a read, or never sent
+                (Err(ClerkError::NotDone { .. }), None) => assert_ne!(*kind, Kind::ScanNext), // a read, or never sent
                 (Err(ClerkError::Unknown { resume, .. }), Some(truth)) => {
                     assert!(resume.is_some(), "a token for {truth:?}");
                 }
@@ -119,10 +142,17 @@ impl Walk {
     fn step(&mut self, step: &Step) {
         let pick = |which: usize, len: usize| which.checked_rem(len);
         match *step {
-            Step::Submit { write, timeout_ms } => {
+            Step::Submit { kind, timeout_ms } => {
                 let key = format!("{}", self.calls.len());
-                let call = self.script.submit_for(if write { put(&key) } else { get(&key) }, timeout_ms * MS);
-                self.calls.push((call, key.into_bytes(), write));
+                let (kind, ask) = match (kind, self.cursor()) {
+                    (Kind::Write, _) => (kind, put(&key)),
+                    (Kind::Get, _) => (kind, get(&key)),
+                    (Kind::GetStale, _) => (kind, Ask::GetStale { key: key.clone().into_bytes() }),
+                    (Kind::ScanNext, Some(cursor)) => (kind, Ask::ScanNext { cursor }),
+                    (Kind::Scan | Kind::ScanNext, _) => (Kind::Scan, Ask::Scan(Range::default())),
+                };
+                let call = self.script.submit_for(ask, timeout_ms * MS);
+                self.calls.push((call, key.into_bytes(), kind));
             }
             Step::Connect { which, leader } => {
                 if let Some(at) = pick(which, self.script.dialling.len()) {
@@ -166,6 +196,13 @@ impl Walk {
         }
     }
 
+    fn cursor(&self) -> Option<Cursor> {
+        self.script.finished.values().rev().find_map(|outcome| match outcome {
+            Ok(Answer::Page(page)) => page.next,
+            _ => None,
+        })
+    }
+
     /// Requests that the nodes have now.
     fn notice(&mut self) {
         for seen in std::mem::take(&mut self.script.asked) {
@@ -175,8 +212,26 @@ impl Walk {
                 assert_eq!(truth.id, id, "a retry under another number can take effect twice");
                 truth.open_attempts += 1;
             }
+            if let What::ScanNext(scan) = seen.what {
+                assert_eq!(self.scans[&scan], seen.connection, "nobody else has that page");
+            }
             self.seen.push(seen);
         }
+    }
+
+    fn read(&mut self, seen: &Seen) -> Reply {
+        let (value, position) = (None, Index(self.position));
+        let scan = match seen.what {
+            What::GetStale(_) => return Reply::StaleValue { value, position, age_ms: None },
+            What::Scan { .. } => {
+                let scan = self.scans.len() as u64;
+                self.scans.insert(scan, seen.connection);
+                scan
+            }
+            What::ScanNext(scan) => scan,
+            _ => return Reply::Value { value, position },
+        };
+        Reply::Page(wire::Page { scan, position, age_ms: None, last: false, items: Vec::new() })
     }
 
     fn answer(&mut self, seen: &Seen, how: How) -> Reply {
@@ -185,7 +240,8 @@ impl Walk {
                 How::NotLeader(leader) => not_leader(leader),
                 How::LostAfterAll | How::LostAndDone => Reply::LeadershipLost,
                 How::Busy => Reply::Busy { reason: BusyReason::Waiting },
-                _ => Reply::Value { value: None, position: Index(self.position) },
+                How::Replaced if matches!(seen.what, What::Scan { .. } | What::ScanNext(_)) => Reply::ScanLost,
+                How::Done | How::Forming | How::Replaced => self.read(seen),
             };
         };
         let truth = self.truth.get_mut(key).expect("a request that was noticed");
