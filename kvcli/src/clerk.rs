@@ -251,14 +251,18 @@ impl Clerk {
         self.transport.unwatch(descriptor.as_fd().as_raw_fd()).map_err(local("watching a descriptor"))
     }
 
-    /// As `wait`, for a call without a deadline.
-    pub(crate) fn wait_within_timeout(&mut self, call: CallNumber) -> Result<Answer, ClerkError> {
+    /// As `wait`, for a call without a deadline. `None`: `stop`, asked whenever anything has happened, has ended it.
+    pub(crate) fn wait_within_timeout(&mut self, call: CallNumber, mut stop: impl FnMut() -> bool) -> Result<Option<Answer>, ClerkError> {
         let began = Instant::now();
         loop {
             // Looked at before the time is: it may have come while nobody waited.
             self.step(Duration::ZERO)?;
             if let Some(outcome) = self.finished.remove(&call) {
-                return outcome;
+                return outcome.map(Some);
+            }
+            if stop() {
+                self.forget(call);
+                return Ok(None);
             }
             let left = self.timeout.saturating_sub(began.elapsed());
             if left.is_zero() {

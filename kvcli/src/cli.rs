@@ -226,6 +226,12 @@ pub(crate) struct LoadArgs {
     pub(crate) from_line: u64,
 }
 
+impl LoadArgs {
+    pub(crate) fn reads_stdin(&self) -> bool {
+        self.file.as_ref().is_none_or(|file| file.as_os_str() == "-")
+    }
+}
+
 /// How results look.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
 pub(crate) enum Mode {
@@ -271,11 +277,11 @@ impl Command {
         }
     }
 
-    /// Whether it reads standard input.
+    /// Whether it takes a value, or lines, from standard input.
     pub(crate) fn reads_stdin(&self) -> bool {
         match self {
             Command::Put(write) | Command::Append(write) | Command::Cas { write, .. } => Source::of(write) == Source::Stdin,
-            Command::Load(args) => args.file.as_ref().is_none_or(|file| file.as_os_str() == "-"),
+            Command::Load(args) => args.reads_stdin(),
             _ => false,
         }
     }

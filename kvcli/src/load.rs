@@ -3,7 +3,6 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fs::File;
 use std::io::{self, IsTerminal, Read, Write};
-use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
@@ -28,7 +27,7 @@ const PROGRESS: Duration = Duration::from_millis(200);
 pub(crate) fn load(args: &LoadArgs, settings: &Settings) -> Result<(), Failure> {
     let began = Instant::now();
     let input: Box<dyn Read + Send> = match &args.file {
-        Some(path) if path != Path::new("-") => {
+        Some(path) if !args.reads_stdin() => {
             Box::new(File::open(path).with_context(|| format!("cannot read {}", path.display())).map_err(Failure::Local)?)
         }
         _ => Box::new(io::stdin()),

@@ -48,18 +48,25 @@ impl<'a> Scan<'a> {
 
     /// The items that are here, or else the next page. Empty: that was all.
     pub fn next_items(&mut self) -> Result<Vec<Item>, ClerkError> {
+        self.next_items_unless(|| false).map(Option::unwrap_or_default)
+    }
+
+    /// As `next_items`, for somebody who may change their mind: `stop` is asked whenever anything has happened, also at what the clerk
+    /// [watches](Clerk::watch). `None`: it said so, and the scan is over.
+    pub fn next_items_unless(&mut self, mut stop: impl FnMut() -> bool) -> Result<Option<Vec<Item>>, ClerkError> {
         while self.items.is_empty()
             && let Some(call) = self.next.take()
         {
-            match self.clerk.wait_within_timeout(call)? {
-                Answer::Page(page) => {
+            match self.clerk.wait_within_timeout(call, &mut stop)? {
+                Some(Answer::Page(page)) => {
                     self.items = page.items.into();
                     self.prefetch(page.next)?;
                 }
-                _ => unreachable!("the core answers what was asked"),
+                Some(_) => unreachable!("the core answers what was asked"),
+                None => return Ok(None),
             }
         }
-        Ok(std::mem::take(&mut self.items).into())
+        Ok(Some(std::mem::take(&mut self.items).into()))
     }
 
     /// The call has no deadline of its own: its time counts from when somebody waits for it.

@@ -3,7 +3,7 @@
 use std::io;
 use std::os::unix::ffi::OsStringExt;
 
-use kvcli::{Answer, Ask, ClerkError, Item, Range, Scan};
+use kvcli::{Answer, Ask, Clerk, ClerkError, Item, Page, Range, Scan};
 
 use crate::cli::{Mode, ScanArgs};
 use crate::commands::{clerk, plainly, say};
@@ -11,7 +11,7 @@ use crate::failure::Failure;
 use crate::lines;
 use crate::output::{self, Items};
 use crate::quote::escape;
-use crate::running;
+use crate::running::{self, Interrupts};
 use crate::settings::Settings;
 
 /// `kvcli scan`.
@@ -63,19 +63,37 @@ pub(crate) fn stream(
         output::age(&mut io::stderr(), settings.mode, first.position, first.age_ms)?;
     }
     let mut streamed = Streamed { position: first.position, count: 0 };
-    let mut last_key = Vec::new();
-    let mut scan = Scan::new(&mut clerk, first).map_err(plainly)?;
+    let interrupts = Interrupts::catch()?;
+    clerk.watch(interrupts.descriptor()).map_err(plainly)?;
+    let printed = print(&mut clerk, first, &interrupts, |out, page| {
+        streamed.count += page.len() as u64;
+        write(out, page)
+    });
+    clerk.unwatch(interrupts.descriptor()).map_err(plainly)?;
+    printed.map(|()| streamed)
+}
+
+fn print(
+    clerk: &mut Clerk,
+    first: Page,
+    interrupts: &Interrupts,
+    mut write: impl FnMut(&mut Vec<u8>, &[Item]) -> io::Result<()>,
+) -> Result<(), Failure> {
+    let (mut count, mut last_key) = (0, Vec::new());
+    let mut scan = Scan::new(clerk, first).map_err(plainly)?;
     loop {
-        let items = scan.next_items().map_err(|error| cut_short(error, streamed.count, &last_key))?;
-        let Some(last) = items.last() else { return Ok(streamed) };
+        let items = scan.next_items_unless(|| interrupts.came()).map_err(|error| cut_short(error, count, &last_key))?;
+        let Some(items) = items else { return Err(Failure::Stopped) };
+        let Some(last) = items.last() else { return Ok(()) };
+        count += items.len();
         last_key.clone_from(&last.key);
-        say(|out| write(out, &items))?;
-        streamed.count += items.len() as u64;
+        // Whoever reads us may take its time, and a person may have none.
+        interrupts.let_through(|| say(|out| write(out, &items)))?;
     }
 }
 
 /// What is printed is good, as far as it goes; whoever reads it must not take it for the whole.
-fn cut_short(error: ClerkError, count: u64, last_key: &[u8]) -> Failure {
+fn cut_short(error: ClerkError, count: usize, last_key: &[u8]) -> Failure {
     let hint = format!("the output ends early: {count} keys, the last is {}", escape(last_key));
     Failure::Clerk { error, finish: None, hint: Some(hint) }
 }

@@ -33,6 +33,8 @@ pub(crate) enum Manner {
     LosesAnswers(usize),
     /// Serves, and keeps nothing of what is written.
     Forgets,
+    /// Serves, and never says a word about the second page of a scan.
+    FirstPages,
     /// Answers every request with this.
     Answers(Reply),
     /// Refuses to talk.
@@ -216,6 +218,10 @@ impl Fake {
                     }
                     (_, manner) => {
                         let (id, request) = wire::decode_request(frame).ok()?;
+                        if manner == Manner::FirstPages && matches!(request, Request::ScanNext { .. }) {
+                            self.shared().asked.push("unheard".into());
+                            continue;
+                        }
                         let reply = self.answer(&request, &manner)?;
                         wire::encode_reply(id, &reply, &mut out);
                     }

@@ -1,8 +1,14 @@
 //! Many keys at one point in time, and reads that may be old.
 
 use std::ffi::OsStr;
+use std::io::Read;
 use std::os::unix::ffi::OsStrExt;
 use std::process::Stdio;
+use std::thread;
+use std::time::Duration;
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 
 use crate::fake::{Fake, Manner};
 use crate::program::{Ran, command_at, run_at};
@@ -95,4 +101,29 @@ fn a_stale_read_needs_no_leader_and_says_how_old_it_may_be() {
     let ran = run_at(&[&follower], ["get", "--stale", "nothing"]).expect(1);
     assert!(ran.stderr.contains("as of position 6") && ran.stderr.contains("no such key"), "{ran:?}");
     assert_eq!(follower.asked(), ["stale get", "stale get", "stale scan", "stale get"]);
+}
+
+#[test]
+fn a_later_page_that_does_not_come_ends_with_the_timeout_or_with_ctrl_c() {
+    let node = node_with(&["a", "b", "c"]);
+    node.behave(Manner::FirstPages);
+    let ran = run_at(&[&node], ["--timeout", "300ms", "scan"]).expect(3);
+    assert!(ran.text() == "a\tA\nb\tB\n" && ran.stderr.contains("2 keys, the last is b") && ran.stderr.contains("no reply"), "{ran:?}");
+
+    let mut child = command_at(&[&node]).arg("scan").stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut printed = [0; 8];
+    child.stdout.as_mut().unwrap().read_exact(&mut printed).unwrap();
+    // While it prints, a signal ends it as any program; then it waits, and has blocked the signal to read it.
+    let waits = || {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", child.id())).unwrap();
+        let blocked = status.lines().find_map(|line| line.strip_prefix("SigBlk:")).unwrap().trim();
+        u64::from_str_radix(blocked, 16).unwrap() >> (Signal::SIGINT as u32 - 1) & 1 == 1
+    };
+    while !waits() {
+        // sleeps because what another process blocks can only be polled
+        thread::sleep(Duration::from_millis(1));
+    }
+    kill(Pid::from_raw(i32::try_from(child.id()).unwrap()), Signal::SIGINT).unwrap();
+    let ran = Ran::from(child.wait_with_output().unwrap()).expect(130);
+    assert_eq!((ran.stdout.len(), ran.stderr.as_str()), (0, ""));
 }
