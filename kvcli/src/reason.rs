@@ -74,7 +74,7 @@ impl fmt::Display for Reason {
             Reason::Replaced => write!(f, "lost its leadership, and the request with it"),
             Reason::Busy(BusyReason::Uncommitted) => write!(f, "busy: too many bytes wait for a majority"),
             Reason::Busy(BusyReason::Waiting) => write!(f, "busy: too many requests wait"),
-            Reason::Busy(BusyReason::Full) => write!(f, "full: at its --max-data-bytes (deletes go on)"),
+            Reason::Busy(BusyReason::Full) => write!(f, "full: its disk is, or it is at its --max-data-bytes (then deletes go on)"),
             Reason::Forming(missing) if missing.is_empty() => write!(f, "the cluster is still forming"),
             Reason::Forming(missing) => write!(f, "the cluster is still forming, never heard of: {}", missing.join(", ")),
             Reason::SessionExpired => write!(f, "has forgotten the session"),

@@ -101,6 +101,8 @@ pub(crate) struct Server {
     leads: bool,
     /// Bytes of requests taken in this turn.
     request_bytes: usize,
+    /// As the log was told: the disk is full.
+    no_space: bool,
     /// Ticks since the last save.
     idle_ticks: u32,
     next_check: Instant,
@@ -151,6 +153,7 @@ impl Server {
             heartbeat_ticks,
             leads: false,
             request_bytes: 0,
+            no_space: false,
             idle_ticks: 0,
             next_check: start,
             due: Vec::new(),
@@ -187,6 +190,7 @@ impl Server {
         self.serve_links(now);
         if self.store.needs_prepare() {
             self.store.prepare_slice().map_err(|error| fatal(&error.into()))?;
+            self.tell_space();
         }
         self.log.flush();
         Ok(self.signalled)
@@ -430,6 +434,19 @@ impl Server {
         }
         let leader = self.node.leader().map_or("none", |leader| self.node.name_of(leader));
         notify::status(&format!("{} {} {}, leader: {leader}", self.name, self.node.role(), self.node.term()));
+    }
+
+    /// A line when the disk becomes full, and one when it has room again: until then only clients were told.
+    fn tell_space(&mut self) {
+        let no_space = self.store.no_space();
+        if std::mem::replace(&mut self.no_space, no_space) == no_space {
+            return;
+        }
+        if no_space {
+            tracing::warn!("the disk is full: as leader this node refuses writes, and it stops when its log has no room left");
+        } else {
+            tracing::info!("the disk has room again");
+        }
     }
 
     fn follow_members(&mut self, now: Instant) {

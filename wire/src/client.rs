@@ -232,7 +232,7 @@ pub enum BusyReason {
     Uncommitted = 1,
     /// Too many requests waiting.
     Waiting = 2,
-    /// The state is at `--max-data-bytes`; deletes go on.
+    /// The state is at `--max-data-bytes`, and deletes go on; or the disk has no room for more log, and nothing does.
     Full = 3,
 }
 
