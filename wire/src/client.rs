@@ -37,7 +37,7 @@
 //! |-----:|-------------------------------------|--------------------------------|--------------------------------|
 //! |    1 | done: put, append                   | uncommitted: too much proposed | key empty                      |
 //! |    2 | deleted                             | waiting: too many requests     | key too long                   |
-//! |    3 | delete: not found                   | full: only deletes go on       | value too long                 |
+//! |    3 | delete: not found                   | full: at most deletes go on    | value too long                 |
 //! |    4 | swapped                             |                                | version or type not known here |
 //! |    5 | cas: not as expected                |                                | sequence outside the window    |
 //! |    6 | append: the value would be too long |                                |                                |
