@@ -405,6 +405,18 @@ mod tests {
     }
 
     #[test]
+    fn a_member_that_answers_but_follows_nobody_is_no_help() {
+        // A wiped node: the others refuse it, so it answers clients and knows no leader.
+        let headline = Overview::new(BTreeMap::from([
+            ("h1:7117".to_string(), Ok(status(1, RoleName::Follower, None))),
+            ("h2:7117".to_string(), Ok(status(2, RoleName::Leader, Some(2)))),
+            ("h3:7117".to_string(), Ok(status(3, RoleName::Follower, Some(2)))),
+        ]))
+        .headline();
+        assert_eq!(headline, "degraded: 2/3 voters, leader n2, term 7, can lose 0");
+    }
+
+    #[test]
     fn status_is_a_verdict_and_a_row_per_member() {
         let [table, plain, ..] = shown(|out, mode| overview(out, mode, &degraded()));
         assert_eq!(

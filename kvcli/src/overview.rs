@@ -142,9 +142,15 @@ impl Overview {
         status.members.iter().map(|member| member.client_addr.as_str()).filter(|address| !address.is_empty())
     }
 
-    /// Voters, and how many of them answer.
+    /// Voters, and how many of them follow the leader; without a leader, how many of them answer. A member that answers and follows nobody
+    /// (a wiped one is refused by the others) is no help when another fails.
     pub fn voters(&self) -> (usize, usize) {
-        voters_of(&self.rows)
+        let voters = || self.rows.iter().filter(|row| row.is_voter());
+        let up = voters().filter(|row| match self.leader {
+            Some(leader) => follows(row, leader),
+            None => row.answer.is_ok(),
+        });
+        (voters().count(), up.count())
     }
 
     /// How many more members may fail before nothing is served.
@@ -213,28 +219,27 @@ impl Overview {
     }
 }
 
-fn voters_of(rows: &[Row]) -> (usize, usize) {
-    let voters = rows.iter().filter(|row| row.is_voter());
-    (voters.clone().count(), voters.filter(|row| row.answer.is_ok()).count())
+/// Whether this member says that it follows `leader`, or is it.
+fn follows(row: &Row, leader: NodeId) -> bool {
+    row.status().is_some_and(|status| status.id == leader || status.leader == Some(leader))
 }
 
 /// The leader of the highest term, if a majority of all voters follows it in that term. A leader that was cut off calls itself one
 /// for a moment; a majority does not.
 fn leader_of(rows: &[Row]) -> Option<NodeId> {
-    let statuses = || rows.iter().filter(|row| row.is_voter()).filter_map(Row::status);
-    let leader = statuses().filter(|status| status.role == RoleName::Leader).max_by_key(|status| status.term)?;
-    let follows = |status: &&NodeStatus| status.id == leader.id || status.leader == Some(leader.id);
-    let followers = statuses().filter(|status| status.term == leader.term).filter(follows);
-    (followers.count() > voters_of(rows).0 / 2).then_some(leader.id)
+    let voters = || rows.iter().filter(|row| row.is_voter());
+    let leader = voters().filter_map(Row::status).filter(|status| status.role == RoleName::Leader).max_by_key(|status| status.term)?;
+    let in_its_term = |row: &&Row| row.status().is_some_and(|status| status.term == leader.term);
+    let followers = voters().filter(in_its_term).filter(|row| follows(row, leader.id));
+    (followers.count() > voters().count() / 2).then_some(leader.id)
 }
 
 fn verdict_of(rows: &[Row], leader: Option<NodeId>) -> Verdict {
     let formed = rows.iter().filter_map(Row::status).any(|status| status.formed);
     let Some(leader) = leader else { return if formed { Verdict::NoQuorum } else { Verdict::Forming } };
-    let follows = |row: &Row| row.status().is_some_and(|status| status.id == leader || status.leader == Some(leader));
     match formed {
         false => Verdict::Forming,
-        true if rows.iter().filter(|row| row.member.is_some()).all(follows) => Verdict::Healthy,
+        true if rows.iter().filter(|row| row.member.is_some()).all(|row| follows(row, leader)) => Verdict::Healthy,
         true => Verdict::Degraded,
     }
 }
