@@ -299,6 +299,9 @@ impl Node {
         if !self.members.formed() {
             return Some(Reply::Forming { missing: self.members.missing() });
         }
+        if self.no_space {
+            return Some(Reply::Busy { reason: BusyReason::NoSpace });
+        }
         if self.is_full(&op) {
             return Some(Reply::Busy { reason: BusyReason::Full });
         }
@@ -375,7 +378,7 @@ impl Node {
 
     fn is_full(&self, op: &Op<'_>) -> bool {
         let full = self.config.max_data_bytes.is_some_and(|max| self.machine.data_bytes() >= max);
-        self.no_space || full && !matches!(op, Op::Delete { .. })
+        full && !matches!(op, Op::Delete { .. })
     }
 
     /// The disk has no room for the next segment: nothing is proposed until it has, so that the log never meets a full disk unprepared.

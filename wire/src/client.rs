@@ -38,7 +38,7 @@
 //! |    1 | done: put, append                   | uncommitted: too much proposed | key empty                      |
 //! |    2 | deleted                             | waiting: too many requests     | key too long                   |
 //! |    3 | delete: not found                   | full: at most deletes go on    | value too long                 |
-//! |    4 | swapped                             |                                | version or type not known here |
+//! |    4 | swapped                             | no space: its disk is full     | version or type not known here |
 //! |    5 | cas: not as expected                |                                | sequence outside the window    |
 //! |    6 | append: the value would be too long |                                |                                |
 
@@ -232,8 +232,10 @@ pub enum BusyReason {
     Uncommitted = 1,
     /// Too many requests waiting.
     Waiting = 2,
-    /// The state is at `--max-data-bytes`, and deletes go on; or the disk has no room for more log, and nothing does.
+    /// The state is at `--max-data-bytes`; deletes go on.
     Full = 3,
+    /// The disk of this node has no room for more log: nothing is written until it has.
+    NoSpace = 4,
 }
 
 /// Why a request is refused for ever.
@@ -495,7 +497,7 @@ impl WriteOutcome {
 impl BusyReason {
     fn from_code(code: u8) -> Option<BusyReason> {
         use BusyReason::*;
-        [Uncommitted, Waiting, Full].into_iter().find(|reason| *reason as u8 == code)
+        [Uncommitted, Waiting, Full, NoSpace].into_iter().find(|reason| *reason as u8 == code)
     }
 }
 
@@ -581,7 +583,9 @@ mod tests {
         let not_leader = Reply::NotLeader { leader: Some(NodeId(5)), client_addr: "c:1".into() };
         pinned(not_leader, "05 01 0500000000000000 0300 633a31");
         pinned(Reply::NotLeader { leader: None, client_addr: String::new() }, "05 00 0000");
-        for (reason, code) in [(BusyReason::Uncommitted, "01"), (BusyReason::Waiting, "02"), (BusyReason::Full, "03")] {
+        for (reason, code) in
+            [(BusyReason::Uncommitted, "01"), (BusyReason::Waiting, "02"), (BusyReason::Full, "03"), (BusyReason::NoSpace, "04")]
+        {
             pinned(Reply::Busy { reason }, &format!("06 {code}"));
         }
         pinned(Reply::Forming { missing: vec!["n1".into(), "n2".into()] }, "07 0200 0200 6e31 0200 6e32");
@@ -610,7 +614,7 @@ mod tests {
             ("00", "reply type", 8, 0),
             ("0f", "reply type", 8, 15),
             ("01 07 0200000000000000 0300000000000000", "outcome", 9, 7),
-            ("06 04", "reason", 9, 4),
+            ("06 05", "reason", 9, 5),
             ("0b 00", "reason", 9, 0),
         ] {
             let bytes = hex(&format!("1122334455667788 {bytes}"));

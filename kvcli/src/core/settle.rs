@@ -68,7 +68,7 @@ impl Core {
             (_, Reply::Forming { missing }) => self.go_on(number, request, id, Reason::Forming(missing)),
             (_, Reply::Busy { reason }) => {
                 call.reasons.insert(id, Reason::Busy(reason));
-                if reason == BusyReason::Full && !call.maybe() {
+                if matches!(reason, BusyReason::Full | BusyReason::NoSpace) && !call.maybe() {
                     self.time_out(number); // it stays full for longer than a moment
                 } else if call.waits_for(request) {
                     self.pause(number); // and then the same server again: others would only name it

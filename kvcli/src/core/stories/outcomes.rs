@@ -126,11 +126,13 @@ fn a_read_is_never_unknown() {
 
 #[test]
 fn a_full_cluster_says_so_at_once() {
-    let (mut script, _) = with_leader();
-    let call = script.submit(put("k"));
-    let seen = script.take();
-    script.reply(&seen, &Reply::Busy { reason: BusyReason::Full });
-    assert!(matches!(script.outcome(call), Err(ClerkError::NotDone { endpoints }) if endpoints[0].to_string().contains("full")));
+    for (reason, words) in [(BusyReason::Full, "--max-data-bytes"), (BusyReason::NoSpace, "disk of this node is full")] {
+        let (mut script, _) = with_leader();
+        let call = script.submit(put("k"));
+        let seen = script.take();
+        script.reply(&seen, &Reply::Busy { reason });
+        assert!(matches!(script.outcome(call), Err(ClerkError::NotDone { endpoints }) if endpoints[0].to_string().contains(words)));
+    }
 }
 
 #[test]
