@@ -14,6 +14,16 @@ pub enum EndpointError {
     /// No port that exists.
     #[error("{0:?} has no port from 1 to 65535 behind its colon")]
     Port(String),
+    /// An IPv6 address, and perhaps a port: nothing says where the one ends and the other begins.
+    #[error("{text:?}: an IPv6 address with a port needs brackets: write [{host}]:{port} (or [{text}], if all of it is the address)")]
+    NoBrackets {
+        /// All of it.
+        text: String,
+        /// What may be the address.
+        host: Ipv6Addr,
+        /// What may be the port.
+        port: u16,
+    },
     /// Characters that no host name has.
     #[error("{0:?} is no HOST:PORT")]
     Malformed(String),
@@ -32,6 +42,8 @@ pub fn parse_endpoint(text: &str) -> Result<String, EndpointError> {
             None if port.is_empty() => (host, None),
             None => return Err(EndpointError::Malformed(text.into())),
         }
+    } else if let Some((host, port)) = v6_and_port(text) {
+        return Err(EndpointError::NoBrackets { text: text.into(), host, port });
     } else if text.parse::<Ipv6Addr>().is_ok() {
         (text, None)
     } else {
@@ -55,6 +67,13 @@ pub fn parse_endpoint(text: &str) -> Result<String, EndpointError> {
         },
     };
     Ok(if is_v6 { format!("[{host}]:{port}") } else { format!("{host}:{port}") })
+}
+
+/// `::1:7117` is an IPv6 address, and hardly ever the one that was meant.
+fn v6_and_port(text: &str) -> Option<(Ipv6Addr, u16)> {
+    let (host, port) = text.rsplit_once(':')?;
+    let is_number = port.bytes().all(|digit| digit.is_ascii_digit());
+    Some((host.parse().ok()?, port.parse().ok().filter(|_| is_number)?))
 }
 
 /// Several, with commas between them.
@@ -81,6 +100,9 @@ mod tests {
             ("10.0.0.1", "10.0.0.1:7117"),
             ("::1", "[::1]:7117"),
             ("[::1]", "[::1]:7117"),
+            ("fe80::a:b", "[fe80::a:b]:7117"),
+            ("1:2:3:4:5:6:7:8", "[1:2:3:4:5:6:7:8]:7117"),
+            ("[::1:7117]", "[::1:7117]:7117"),
             ("[fe80::1]:9", "[fe80::1]:9"),
             ("a.example:65535", "a.example:65535"),
         ];
@@ -99,5 +121,15 @@ mod tests {
             assert!(error.to_string().contains(&format!("{text:?}")), "{text}: {error}");
         }
         assert!(parse_endpoints("a,,b").is_err());
+    }
+
+    #[test]
+    fn an_ipv6_address_with_a_port_and_without_brackets_is_told_how_to_write_it() {
+        for (text, instead) in
+            [("::1:7117", "[::1]:7117"), ("fe80::1:9", "[fe80::1]:9"), ("1:2:3:4:5:6:7:8:7118", "[1:2:3:4:5:6:7:8]:7118")]
+        {
+            let error = parse_endpoint(text).unwrap_err().to_string();
+            assert!(error.contains(&format!("write {instead}")), "{text}: {error}");
+        }
     }
 }

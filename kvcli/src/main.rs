@@ -30,10 +30,19 @@ use crate::lending::Clerks;
 use crate::settings::Settings;
 
 fn main() -> ExitCode {
+    exit_70_on_panic();
     ExitCode::from(match Cli::try_parse() {
         Ok(cli) => run_command(cli, &Clerks::default()),
         Err(error) => not_a_command(&error, std::env::args_os().skip(1), is_json(None)),
     })
+}
+
+/// A broken invariant of ours ends the process with its own exit code, on whichever thread: never with one that says something of a write.
+fn exit_70_on_panic() {
+    std::panic::set_hook(Box::new(|panic| {
+        let _ = writeln!(io::stderr(), "kvcli: this is a bug: {panic}"); // nobody is left to tell
+        std::process::exit(70);
+    }));
 }
 
 /// Runs one command and complains if it fails; returns the exit code.
@@ -113,4 +122,24 @@ fn wants_json(args: impl IntoIterator<Item = OsString>) -> Option<bool> {
     let joined = args.iter().filter_map(|arg| arg.strip_prefix("--output=").or(arg.strip_prefix("-o").filter(|rest| !rest.is_empty())));
     let flag = separate.chain(joined).last().map(|mode| mode.trim_start_matches('=').to_string());
     flag.map(|mode| is_json(Some(&mode)))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::process::Command;
+
+    #[test]
+    fn a_panic_ends_with_70_and_is_called_a_bug() {
+        const CHILD: &str = "KVCLI_TEST_PANICS";
+        if std::env::var_os(CHILD).is_some() {
+            super::exit_70_on_panic();
+            panic!("as this test wants it");
+        }
+        let mut again = Command::new(std::env::current_exe().unwrap());
+        again.args(["--exact", "tests::a_panic_ends_with_70_and_is_called_a_bug", "--nocapture"]).env(CHILD, "1");
+        let output = again.output().unwrap();
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(70), "{stderr}");
+        assert!(stderr.contains("kvcli: this is a bug") && stderr.contains("as this test wants it"), "{stderr}");
+    }
 }

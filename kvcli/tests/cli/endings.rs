@@ -28,13 +28,14 @@ fn a_missing_key_is_no() {
 #[test]
 fn what_is_no_command_is_named_before_anything_is_done() {
     let node = Fake::new(Manner::Serves);
-    let cases: [(&[&str], &str); 13] = [
+    let cases: [(&[&str], &str); 14] = [
         (&["frobnicate"], "frobnicate"),
         (&["put", "--bogus", "k", "v"], "--bogus"),
         (&["get", "k", "--bogus"], "--bogus"),
         (&["put", "k", "v", "w"], "w"),
         (&["put"], "KEY"),
         (&["--endpoints", "a:b:c", "get", "k"], "a:b:c"),
+        (&["--endpoints", "::1:7117", "get", "k"], "write [::1]:7117"),
         (&["--timeout", "soon", "get", "k"], "soon"),
         (&["-o", "xml", "get", "k"], "xml"),
         (&["-o", "raw", "put", "k", "v"], "raw"),
@@ -89,7 +90,8 @@ fn not_done_names_every_endpoint_and_why() {
 fn every_answer_that_means_not_yet_is_not_done_at_the_timeout() {
     let answers = [
         (Reply::Busy { reason: BusyReason::Uncommitted }, "busy"),
-        (Reply::Busy { reason: BusyReason::Full }, "full"),
+        (Reply::Busy { reason: BusyReason::Full }, "--max-data-bytes"),
+        (Reply::Busy { reason: BusyReason::NoSpace }, "the disk of this node is full"),
         (Reply::Forming { missing: vec!["n2".into(), "n3".into()] }, "n2, n3"),
         (Reply::Replaced, "leadership"),
     ];
