@@ -23,6 +23,7 @@ pub mod programs; // the binaries under test
 pub mod raw; // a bare connection
 pub mod status; // `kvcli status -o json`, read
 pub mod strace; // system calls of a node, and delays in them
+pub mod versions; // conditional puts on one key, and whether they can be told one after the other
 pub mod wait; // conditions
 
 pub use cli::Ran;

@@ -8,6 +8,7 @@ mod data_directory; // whose directory it is, and who has it open
 mod disks; // nothing is acknowledged before a majority's disks have it
 mod endpoints; // a client reaches the cluster through whichever node answers
 mod labs_kv; // the labs' key/value cases
+mod labs_puts; // the labs' conditional puts
 mod labs_rsm; // the labs' replicated counter
 mod many_keys; // loaded, dumped, scanned and swapped while nodes die
 mod paused; // a leader that slept answers nothing stale

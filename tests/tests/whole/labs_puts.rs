@@ -1,0 +1,144 @@
+//! The labs' conditional puts on real processes (rows M-K): a put takes effect only on the version that it names.
+//!
+//! The labs' clerk says "maybe" when a put that it sent again is refused, since its first attempt may have won. Ours sends it again under
+//! the same number and is told what became of it: so in every run, and not only in a quiet one, each put is answered, and the version of
+//! the key is the number of those that were told "done".
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use kvcli::{Clerk, Expectation, Options, WriteOutcome};
+use tests::versions::{self, Call, Saw};
+use tests::wait::{PATIENCE, let_pass};
+use tests::{Cluster, host};
+
+const KEY: &str = "k";
+const ROUNDS: usize = 3;
+const LOAD: Duration = Duration::from_secs(1);
+
+fn clerk(endpoints: &str) -> Clerk {
+    Clerk::new(endpoints.split(','), Options { timeout: PATIENCE, ..Options::default() }).expect("a clerk")
+}
+
+/// The labs' driver: clients that fight for one key. The history goes on from round to round.
+struct Fight {
+    clients: usize,
+    servers: usize,
+    restarts: bool,
+}
+
+impl Fight {
+    fn run(&self) {
+        let seed = host::seed();
+        let mut cluster = Cluster::start(self.servers);
+        let mut calls = Vec::new();
+        for round in 0..ROUNDS {
+            let stop = AtomicBool::new(false);
+            let mut up = None;
+            let of_round = std::thread::scope(|scope| {
+                let clients: Vec<_> = (0..self.clients)
+                    .map(|client| {
+                        let mut order: Vec<usize> = (0..self.servers).collect();
+                        fastrand::Rng::with_seed(seed ^ ((round as u64) << 32) ^ client as u64).shuffle(&mut order);
+                        let (endpoints, stop) = (cluster.endpoints_of(order), &stop);
+                        scope.spawn(move || put_and_get(round, client, &endpoints, stop))
+                    })
+                    .collect();
+                let_pass(LOAD);
+                if self.restarts {
+                    // The clients are told to stop only afterwards: every one of them is inside a call that has to be sent again.
+                    cluster.kill_all();
+                    let_pass(Duration::from_millis(300));
+                    up = Some(Instant::now());
+                    cluster.start_all();
+                }
+                stop.store(true, Ordering::Relaxed);
+                clients.into_iter().flat_map(|client| client.join().expect("every call is answered")).collect::<Vec<Call>>()
+            });
+            let met_restart = |call: &Call| up.is_some_and(|up| call.began < up && call.ended > up);
+            assert_eq!(of_round.iter().any(met_restart), self.restarts, "a call was under way while all nodes were down");
+            calls.extend(of_round);
+            let version = versions::check(&calls);
+            assert!(version > (self.clients * (round + 1)) as u64, "this round exercised nothing");
+            let reading = clerk(&cluster.endpoints()).get(KEY).expect("a read").value.expect("the key is there");
+            assert_eq!(reading.version, version, "the version of the key is the number of puts that were done");
+        }
+        let refused = calls.iter().filter(|call| matches!(call.saw, Saw::Refused { .. })).count();
+        assert_eq!(refused > 0, self.clients > 1, "{refused} puts of {} clients were refused", self.clients);
+        cluster.wait_equal();
+    }
+}
+
+/// One client: a read, then a put on the version that it saw, and so on.
+fn put_and_get(round: usize, client: usize, endpoints: &str, stop: &AtomicBool) -> Vec<Call> {
+    let (mut clerk, mut calls) = (clerk(endpoints), Vec::<Call>::new());
+    let mut mine = None;
+    while !stop.load(Ordering::Relaxed) {
+        let began = Instant::now();
+        let read = clerk.get(KEY).expect("a read finishes").value;
+        let ended = Instant::now();
+        let seen = read.as_ref().map_or(0, |value| value.version);
+        let value = read.map(|value| String::from_utf8(value.value).expect("text"));
+        assert!(mine.as_ref().is_none_or(|(version, mine)| *version != seen || value.as_ref() == Some(mine)), "{value:?}, not {mine:?}");
+        calls.push(Call { client, began, ended, saw: Saw::Read { version: seen, value } });
+
+        let value = format!("{round} {client} {}", calls.len());
+        let expect = if seen == 0 { Expectation::Absent } else { Expectation::Version(seen) };
+        let began = Instant::now();
+        let written = clerk.cas(KEY, expect, value.as_str()).expect("a put is answered");
+        let ended = Instant::now();
+        let saw = match written.outcome {
+            WriteOutcome::Swapped => {
+                assert_eq!(written.version, seen + 1, "a put makes the next version");
+                mine = Some((written.version, value.clone()));
+                Saw::Put { version: written.version, value }
+            }
+            WriteOutcome::NotSwapped => Saw::Refused { expected: seen, found: written.version },
+            other => panic!("{other:?} is no answer to a conditional put"),
+        };
+        calls.push(Call { client, began, ended, saw });
+    }
+    calls
+}
+
+#[test]
+fn m_k1_basic_one_client() {
+    Fight { clients: 1, servers: 5, restarts: false }.run();
+}
+
+#[test]
+fn m_k2_speed_a_thousand_conditional_puts_in_sequence() {
+    const PUTS: u64 = 1000;
+    let cluster = Cluster::start(3);
+    let mut clerk = clerk(&cluster.endpoints());
+    let start = Instant::now();
+    let mut position = None;
+    for version in 0..PUTS {
+        let expect = if version == 0 { Expectation::Absent } else { Expectation::Version(version) };
+        let written = clerk.cas("speed", expect, version.to_string()).expect("a put");
+        assert_eq!((written.outcome, written.version), (WriteOutcome::Swapped, version + 1));
+        assert!(position < Some(written.position), "each put has its own place in the log");
+        position = Some(written.position);
+    }
+    let took = start.elapsed();
+    host::report(format!("M-K2: {PUTS} conditional puts in sequence, {} us each", took.as_micros() / u128::from(PUTS)));
+    let reading = clerk.get("speed").expect("a read").value.expect("the key is there");
+    assert_eq!((reading.version, reading.value), (PUTS, (PUTS - 1).to_string().into_bytes()));
+    // The lab's own limit: three operations per heartbeat of 100 ms.
+    assert!(took <= Duration::from_micros(33_300 * PUTS), "{PUTS} puts took {took:?}");
+}
+
+#[test]
+fn m_k3_concurrent_five_clients() {
+    Fight { clients: 5, servers: 5, restarts: false }.run();
+}
+
+#[test]
+fn m_k8_persist_one_client() {
+    Fight { clients: 1, servers: 5, restarts: true }.run();
+}
+
+#[test]
+fn m_k9_persist_concurrent() {
+    Fight { clients: 5, servers: 5, restarts: true }.run();
+}
