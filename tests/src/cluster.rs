@@ -26,6 +26,8 @@ pub struct Node {
     pub data_dir: PathBuf,
     /// All it ever said on stderr.
     pub log: PathBuf,
+    /// More arguments for its `kvnode run`.
+    pub run_args: Vec<String>,
     child: Option<Child>,
     paused: bool,
 }
@@ -75,26 +77,31 @@ impl Cluster {
 
     /// Initialised directories, and nothing running yet.
     pub fn prepare(size: usize) -> Cluster {
+        Cluster::prepare_at((0..size).map(|_| {
+            let address = place::loopback();
+            [place::CLIENT_PORT, place::PEER_PORT].map(|port| format!("{address}:{port}"))
+        }))
+    }
+
+    /// The same, every address an IPv6 one.
+    pub fn prepare_on_ipv6(size: usize) -> Cluster {
+        Cluster::prepare_at((0..size).map(|_| [place::ipv6_loopback(), place::ipv6_loopback()].map(|address| address.to_string())))
+    }
+
+    /// Nodes with these client and peer addresses.
+    fn prepare_at(addresses: impl IntoIterator<Item = [String; 2]>) -> Cluster {
         let dir = place::directory();
-        let nodes: Vec<Node> = (1..=size)
-            .map(|number| {
-                let (name, address) = (format!("n{number}"), place::loopback());
-                Node {
-                    client_addr: format!("{address}:{}", place::CLIENT_PORT),
-                    peer_addr: format!("{address}:{}", place::PEER_PORT),
-                    data_dir: dir.path().join(&name),
-                    log: dir.path().join(format!("{name}.log")),
-                    child: None,
-                    paused: false,
-                    name,
-                }
-            })
-            .collect();
+        let node = |(number, [client_addr, peer_addr]): (usize, [String; 2])| {
+            let name = format!("n{}", number + 1);
+            let (data_dir, log) = (dir.path().join(&name), dir.path().join(format!("{name}.log")));
+            Node { name, client_addr, peer_addr, data_dir, log, run_args: Vec::new(), child: None, paused: false }
+        };
+        let nodes: Vec<Node> = addresses.into_iter().enumerate().map(node).collect();
         let members = nodes.iter().map(|node| format!("{}={}", node.name, node.peer_addr)).collect::<Vec<_>>().join(",");
         // Small segments: the default would write 128 MiB per node before the first entry.
         let run_args = ["--max-log-bytes", "4MiB"].map(String::from).into();
         let cluster = Cluster { dir: Some(dir), nodes, members, run_args };
-        for number in 0..size {
+        for number in 0..cluster.nodes.len() {
             cluster.init(number).expect_code(0);
         }
         cluster
@@ -119,7 +126,8 @@ impl Cluster {
     pub fn run_command(&self, number: usize) -> Command {
         let node = &self.nodes[number];
         let mut command = programs::command(programs::kvnode());
-        command.args(["run", "--listen-client", &node.client_addr, "--data-dir"]).arg(&node.data_dir).args(&self.run_args);
+        command.args(["run", "--listen-client", &node.client_addr, "--data-dir"]).arg(&node.data_dir);
+        command.args(&self.run_args).args(&node.run_args);
         command
     }
 

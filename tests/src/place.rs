@@ -1,6 +1,6 @@
 //! Addresses and directories that no other test has, in this process or another.
 
-use std::net::{Ipv4Addr, TcpListener};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddrV6, TcpListener};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -28,6 +28,20 @@ pub fn loopback() -> Ipv4Addr {
         }
     }
     panic!("no free loopback address in 127.128.0.0/9")
+}
+
+/// A free port of `[::1]`, which is one address and no range: a guess, then, but not one that an outgoing connection can spoil, since the
+/// system hands out none below 32768 by itself.
+pub fn ipv6_loopback() -> SocketAddrV6 {
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    for _ in 0..10_000 {
+        let number = std::process::id().wrapping_mul(509).wrapping_add(NEXT.fetch_add(1, Ordering::Relaxed)) % 20_000;
+        let address = SocketAddrV6::new(Ipv6Addr::LOCALHOST, 10_000 + u16::try_from(number).expect("below 20000"), 0, 0);
+        if TcpListener::bind(address).is_ok() {
+            return address;
+        }
+    }
+    panic!("no free port of [::1] from 10000 to 30000")
 }
 
 /// A directory for one test, under cargo's place for such files (or `TMPDIR`).

@@ -57,6 +57,11 @@ impl Host {
             };
             host.facts.push((tool.facility, found));
         }
+        let ipv6 = std::net::TcpListener::bind("[::1]:0").is_ok();
+        host.facts.push(("ipv6", if ipv6 { "usable" } else { "[::1] cannot be listened at" }.into()));
+        if !ipv6 {
+            host.lacks.push("ipv6");
+        }
         host
     }
 

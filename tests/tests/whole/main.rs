@@ -7,6 +7,7 @@ mod command_line; // what is typed wrongly is named
 mod data_directory; // whose directory it is, and who has it open
 mod disks; // nothing is acknowledged before a majority's disks have it
 mod endpoints; // a client reaches the cluster through whichever node answers
+mod ipv6; // every address of another family
 mod labs_kv; // the labs' key/value cases
 mod labs_puts; // the labs' conditional puts
 mod labs_rsm; // the labs' replicated counter
@@ -17,5 +18,5 @@ mod quorum; // without a majority nothing is promised; a wiped disk is no member
 mod resumed; // an unknown outcome is settled, at most once
 mod storm; // everything at once
 mod strangers; // bytes that no program of ours would send
-mod tour;
-mod values; // keys and values of any bytes, up to their limits // what the README shows
+mod tour; // what the README shows
+mod values; // keys and values of any bytes, up to their limits
