@@ -17,6 +17,7 @@ pub mod client; // a Clerk, with the answers that the tests tell apart
 pub mod cluster; // nodes and what is done to them
 pub mod host; // what this machine lacks
 pub mod load; // clients that append, and what became of every append
+pub mod lossy; // a way on which answers get lost
 pub mod place; // addresses and directories that no other test has
 pub mod process; // children that die with us
 pub mod programs; // the binaries under test
