@@ -1,14 +1,15 @@
 //! A client reaches the cluster through whichever node answers, and says of every one that did not why.
 
 use tests::cli::Ran;
-use tests::{Cluster, place};
+use tests::firewall::BlackHole;
+use tests::{Cluster, host, place};
 
-/// Puts and gets with this endpoint first, and one good one behind it.
+/// Puts and gets with this endpoint first and one good one behind it, and with no more patience than anybody has who says nothing.
 fn served_behind(cluster: &Cluster, first: &str, good: usize) {
     let endpoints = format!("{first},{}", cluster.nodes[good].client_addr);
-    for _ in 0..2 {
-        Ran::kvcli(["--endpoints", &endpoints, "--timeout", "10s", "put", "k", "v"]).expect_code(0);
-        assert_eq!(Ran::kvcli(["--endpoints", &endpoints, "--timeout", "10s", "get", "k"]).expect_code(0).stdout, b"v");
+    for value in ["v", "w"] {
+        Ran::kvcli(["--endpoints", &endpoints, "put", "k", value]).expect_code(0);
+        assert_eq!(Ran::kvcli(["--endpoints", &endpoints, "get", "k"]).expect_code(0).stdout, value.as_bytes());
     }
 }
 
@@ -23,13 +24,50 @@ fn the_first_endpoint_may_be_a_stopped_process() {
 }
 
 #[test]
-fn the_first_endpoint_may_refuse_black_hole_or_not_resolve() {
+fn the_first_endpoint_may_be_the_leader_stopped() {
+    let mut cluster = Cluster::start(3);
+    let (leader, follower) = (cluster.leader(), cluster.follower());
+    cluster.pause(leader);
+    served_behind(&cluster, &cluster.nodes[leader].client_addr.clone(), follower);
+    cluster.resume(leader);
+    cluster.wait_healthy();
+}
+
+#[test]
+fn the_first_endpoint_may_be_black_holed_by_a_firewall() {
+    if host::lacks("iptables", "the_first_endpoint_may_be_black_holed_by_a_firewall") {
+        return;
+    }
+    let cluster = Cluster::start(3);
+    let (leader, follower) = (cluster.leader(), cluster.follower());
+    // A member that lives and whose clients' packets vanish; then an address where nobody ever was.
+    for first in [cluster.nodes[follower].client_addr.clone(), format!("{}:{}", place::loopback(), place::CLIENT_PORT)] {
+        let hole = BlackHole::at(&first);
+        served_behind(&cluster, &first, leader);
+        assert!(hole.swallowed() > 0, "nobody dialled it, and this showed nothing");
+        let ran = Ran::kvcli(["--endpoints", &first, "--timeout", "1s", "get", "k"]).expect_code(3);
+        ran.expect_says(&[&first]);
+    }
+    // A hole that closes leaves nothing behind.
+    let status = cluster.kvcli_at([follower], ["status"]).expect_code(0);
+    assert!(status.stdout.starts_with(b"healthy"), "{status}");
+}
+
+#[test]
+fn the_first_endpoint_may_refuse_lead_nowhere_or_not_resolve() {
     let cluster = Cluster::start(3);
     let refusing = format!("{}:{}", place::loopback(), place::CLIENT_PORT);
     // The second is reserved for documentation: nobody is there, and a router may even say nothing.
     for first in [refusing.as_str(), "192.0.2.1:7117", "no-such-host.invalid:7117"] {
         served_behind(&cluster, first, 0);
     }
+}
+
+#[test]
+fn the_first_endpoint_may_be_a_follower() {
+    let cluster = Cluster::start(3);
+    let (leader, follower) = (cluster.leader(), cluster.follower());
+    served_behind(&cluster, &cluster.nodes[follower].client_addr, leader);
 }
 
 #[test]
