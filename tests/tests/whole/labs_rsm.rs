@@ -1,12 +1,15 @@
 //! The labs' replicated counter on real processes (rows M-R). The counter is a key's version, which counts its writes; an increment is
 //! an append of a token, so that the value tells *which* increments happened.
 
+use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use tests::client::{Client, Failed};
 use tests::load::{Account, Told, token};
+use tests::raw::Raw;
 use tests::wait::{PATIENCE, let_pass};
-use tests::{Cluster, wait_until};
+use tests::{Cluster, wait_for, wait_until};
+use wire::{Reply, Request};
 
 const INCREMENTS: usize = 100;
 /// The labs' own limit for answers to clients of a cluster that went away.
@@ -22,6 +25,24 @@ fn count_to_a_hundred(cluster: &Cluster) {
         assert_eq!(client.append("counter", &token(0, count)).expect("an increment"), count as u64 + 1);
     }
     cluster.wait_equal();
+}
+
+/// Waits until every node by itself holds this count, and none more.
+fn wait_counter(cluster: &Cluster, count: u64) {
+    for node in &cluster.nodes {
+        let (mut raw, _) = Raw::client(&node.client_addr);
+        wait_for(&format!("{} counts to {count}", node.name), PATIENCE, || {
+            raw.request(1, &Request::GetStale { key: b"counter" });
+            match raw.reply().1 {
+                Reply::StaleValue { value, .. } => {
+                    let version = value.map_or(0, |value| value.version);
+                    assert!(version <= count, "{} counts {version} after {count} increments", node.name);
+                    if version == count { Ok(()) } else { Err(format!("it counts {version}")) }
+                }
+                other => panic!("{other:?}"),
+            }
+        });
+    }
 }
 
 fn restart_all(cluster: &mut Cluster) {
@@ -65,13 +86,43 @@ fn check_burst(cluster: &Cluster, account: &Account) {
 }
 
 #[test]
+fn m_r1_every_increment_returns_the_next_count_and_reaches_every_node() {
+    let cluster = Cluster::start(3);
+    let mut client = Client::new(&cluster.endpoints(), PATIENCE);
+    for count in 1..=10 {
+        assert_eq!(client.append("counter", &token(0, count)).expect("an increment"), count as u64);
+        wait_counter(&cluster, count as u64);
+    }
+}
+
+#[test]
+fn m_r2_fifty_increments_at_once_count_to_fifty_on_every_node() {
+    const CLIENTS: usize = 50;
+    let cluster = Cluster::start(3);
+    let endpoints = cluster.endpoints();
+    let counts: BTreeSet<u64> = std::thread::scope(|scope| {
+        let clients: Vec<_> = (0..CLIENTS)
+            .map(|client| {
+                scope.spawn({
+                    let endpoints = &endpoints;
+                    move || Client::new(endpoints, PATIENCE).append("counter", &token(client, 0)).expect("an increment")
+                })
+            })
+            .collect();
+        clients.into_iter().map(|client| client.join().expect("an answer")).collect()
+    });
+    assert!(counts.into_iter().eq(1..=CLIENTS as u64), "everyone is told a count of their own");
+    wait_counter(&cluster, CLIENTS as u64);
+}
+
+#[test]
 fn m_r5_restart_replays_every_increment_once() {
     let mut cluster = Cluster::start(3);
     count_to_a_hundred(&cluster);
     restart_all(&mut cluster);
     let next = Client::new(&cluster.endpoints(), PATIENCE).append("counter", &token(0, INCREMENTS));
     assert_eq!(next.expect("an increment"), INCREMENTS as u64 + 1);
-    cluster.wait_equal();
+    wait_counter(&cluster, INCREMENTS as u64 + 1);
     check_counter(&cluster);
 }
 
@@ -93,7 +144,7 @@ fn m_r7_restart_after_a_burst_gives_old_waiters_nothing_new() {
     cluster.start_all();
     let next = Client::new(&cluster.endpoints(), PATIENCE).append("counter", &token(0, INCREMENTS));
     assert_eq!(next.expect("an increment"), INCREMENTS as u64 + 1);
-    cluster.wait_equal();
+    wait_counter(&cluster, INCREMENTS as u64 + 1);
     check_counter(&cluster);
     check_burst(&cluster, &account);
 }

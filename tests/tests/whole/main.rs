@@ -9,6 +9,7 @@ mod disks; // nothing is acknowledged before a majority's disks have it
 mod endpoints; // a client reaches the cluster through whichever node answers
 mod ipv6; // every address of another family
 mod labs_kv; // the labs' key/value cases
+mod labs_locks; // the labs' lock, made of conditional puts
 mod labs_puts; // the labs' conditional puts
 mod labs_rsm; // the labs' replicated counter
 mod many_keys; // loaded, dumped, scanned and swapped while nodes die
