@@ -28,6 +28,8 @@ pub struct Node {
     pub log: PathBuf,
     /// More arguments for its `kvnode run`.
     pub run_args: Vec<String>,
+    /// What it is run under, from its next start on: a program that ends in an exec, and its arguments.
+    pub under: Vec<String>,
     child: Option<Child>,
     paused: bool,
 }
@@ -94,7 +96,7 @@ impl Cluster {
         let node = |(number, [client_addr, peer_addr]): (usize, [String; 2])| {
             let name = format!("n{}", number + 1);
             let (data_dir, log) = (dir.path().join(&name), dir.path().join(format!("{name}.log")));
-            Node { name, client_addr, peer_addr, data_dir, log, run_args: Vec::new(), child: None, paused: false }
+            Node { name, client_addr, peer_addr, data_dir, log, run_args: Vec::new(), under: Vec::new(), child: None, paused: false }
         };
         let nodes: Vec<Node> = addresses.into_iter().enumerate().map(node).collect();
         let members = nodes.iter().map(|node| format!("{}={}", node.name, node.peer_addr)).collect::<Vec<_>>().join(",");
@@ -125,7 +127,14 @@ impl Cluster {
     /// The arguments of `kvnode run` for one node.
     pub fn run_command(&self, number: usize) -> Command {
         let node = &self.nodes[number];
-        let mut command = programs::command(programs::kvnode());
+        let mut command = match node.under.split_first() {
+            None => programs::command(programs::kvnode()),
+            Some((program, args)) => {
+                let mut command = programs::command(program);
+                command.args(args).arg(programs::kvnode());
+                command
+            }
+        };
         command.args(["run", "--listen-client", &node.client_addr, "--data-dir"]).arg(&node.data_dir);
         command.args(&self.run_args).args(&node.run_args);
         command

@@ -15,8 +15,9 @@ struct Tool {
     works: fn() -> bool,
 }
 
-const TOOLS: [Tool; 4] = [
+const TOOLS: [Tool; 5] = [
     Tool { facility: "iptables", program: "iptables", package: "iptables", works: || shell::output("iptables", &["-w", "-S"]).is_some() },
+    Tool { facility: "mount", program: "unshare", package: "util-linux", works: mount_works },
     Tool { facility: "netns", program: "ip", package: "iproute2", works: netns_works },
     Tool { facility: "ptrace", program: "strace", package: "strace", works: strace_works },
     Tool {
@@ -112,6 +113,11 @@ fn netns_works() -> bool {
         shell::output("ip", &["netns", "delete", &name]);
     }
     added
+}
+
+/// A file system of our own, in a namespace that nobody else sees and that ends with its last process.
+fn mount_works() -> bool {
+    shell::output("unshare", &["--mount", "mount", "-t", "tmpfs", "-o", "size=64k", "kvraft-probe", "/mnt"]).is_some()
 }
 
 /// Seccomp, a strict container or Yama let strace start and fail only once it attaches to a stranger: try that.
