@@ -12,6 +12,7 @@ mod labs_kv; // the labs' key/value cases
 mod labs_locks; // the labs' lock, made of conditional puts
 mod labs_puts; // the labs' conditional puts
 mod labs_rsm; // the labs' replicated counter
+mod labs_scan; // the labs' scans among puts
 mod limits; // what does not fit is refused, and room that is made is used
 mod many_keys; // loaded, dumped, scanned and swapped while nodes die
 mod paused; // a leader that slept answers nothing stale
