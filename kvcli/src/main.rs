@@ -104,7 +104,12 @@ fn not_a_command(error: &clap::Error, args: impl IntoIterator<Item = OsString>, 
         return 2;
     }
     match error.print() {
-        Err(error) if error.kind() == ErrorKind::BrokenPipe && !is_error => 141,
+        Err(error) if !is_error => {
+            let failure = Failure::Output(error);
+            let code = exit_code(&failure);
+            complain(&failure, code, json);
+            code
+        }
         _ => u8::from(is_error) * 2,
     }
 }

@@ -142,10 +142,12 @@ fn what_a_node_rejects_is_final() {
 fn a_full_disk_behind_standard_output_is_local() {
     let node = Fake::new(Manner::Serves);
     run_at(&[&node], ["put", "k", "v"]).expect(0);
-    let full = OpenOptions::new().write(true).open("/dev/full").unwrap();
-    let ran: Ran =
-        command_at(&[&node]).args(["get", "k"]).stdout(full).stderr(Stdio::piped()).spawn().unwrap().wait_with_output().unwrap().into();
-    assert!(ran.expect(74).stderr.contains("standard output"));
+    for args in [&["get", "k"][..], &["status"], &["--help"], &["put", "--help"], &["-V"]] {
+        let full = OpenOptions::new().write(true).open("/dev/full").unwrap();
+        let child = command_at(&[&node]).args(args).stdout(full).stderr(Stdio::piped()).spawn().unwrap();
+        let ran: Ran = child.wait_with_output().unwrap().into();
+        assert!(ran.expect(74).stderr.contains("standard output"), "{args:?}");
+    }
 }
 
 #[test]
