@@ -21,6 +21,7 @@ pub(crate) fn dump(args: &DumpArgs) -> Result<(), Failure> {
     inspect(&mut disk, &mut |record| printer.record(&record)).or_exit(Exit::Io, || format!("cannot list {dir}"))?;
     match printer.finish() {
         Verdict::Good => Ok(()),
+        Verdict::Unwritten(error) => Err(Exit::Io.says(format!("standard output: {error}"))),
         Verdict::Damaged(damage) => Err(Exit::Corrupt.says(format!("{dir} is damaged:\n  {}", damage.join("\n  ")))),
         Verdict::NoNode => Err(Exit::Config.says(format!("{dir} holds no node: there is no identity and no log"))),
     }
@@ -28,6 +29,8 @@ pub(crate) fn dump(args: &DumpArgs) -> Result<(), Failure> {
 
 enum Verdict {
     Good,
+    /// Good, but not all of it was said.
+    Unwritten(io::Error),
     Damaged(Vec<String>),
     NoNode,
 }
@@ -35,8 +38,8 @@ enum Verdict {
 /// Prints records in order, and remembers what was wrong.
 struct Printer<W: Write> {
     out: W,
-    /// Nobody reads any more: go on silently, the exit code still counts.
-    closed: bool,
+    /// Why nothing more can be printed. What is wrong with the directory is found out all the same: the exit code still counts.
+    unwritten: Option<io::Error>,
     seen_anything: bool,
     damage: Vec<String>,
     /// A bad batch with nothing good behind it so far. At the end of the log it is a torn write, which the next start cuts off.
@@ -45,7 +48,7 @@ struct Printer<W: Write> {
 
 impl<W: Write> Printer<W> {
     fn new(out: W) -> Printer<W> {
-        Printer { out, closed: false, seen_anything: false, damage: Vec::new(), torn: None }
+        Printer { out, unwritten: None, seen_anything: false, damage: Vec::new(), torn: None }
     }
 
     fn record(&mut self, record: &Record<'_>) {
@@ -97,19 +100,22 @@ impl<W: Write> Printer<W> {
     }
 
     fn line(&mut self, line: impl std::fmt::Display) {
-        self.closed = self.closed || writeln!(self.out, "{line}").is_err();
+        if self.unwritten.is_none() {
+            self.unwritten = writeln!(self.out, "{line}").err();
+        }
     }
 
     fn finish(mut self) -> Verdict {
         if self.torn.take().is_some() {
             self.line("  (nothing good is behind it: a write that was never finished, cut off at the next start)");
         }
-        // As above: nobody reads, nothing to do.
-        let _ = self.out.flush();
-        match self.damage.is_empty() {
+        let unwritten = self.unwritten.or_else(|| self.out.flush().err());
+        match unwritten {
             _ if !self.seen_anything => Verdict::NoNode,
-            true => Verdict::Good,
-            false => Verdict::Damaged(self.damage),
+            _ if !self.damage.is_empty() => Verdict::Damaged(self.damage),
+            // Whoever read us has gone, and knows it.
+            Some(error) if error.kind() != io::ErrorKind::BrokenPipe => Verdict::Unwritten(error),
+            _ => Verdict::Good,
         }
     }
 }
