@@ -19,7 +19,7 @@ pub mod disk; // a small disk of a node's own
 pub mod firewall; // packets that vanish
 pub mod host; // what this machine lacks
 pub mod load; // clients that append, and what became of every append
-pub mod lossy; // a way on which answers get lost
+pub mod lossy; // ways on which answers get lost
 pub mod place; // addresses and directories that no other test has
 pub mod process; // children that die with us
 pub mod programs; // the binaries under test

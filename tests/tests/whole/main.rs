@@ -7,6 +7,7 @@ mod command_line; // what is typed wrongly is named
 mod data_directory; // whose directory it is, and who has it open
 mod disks; // nothing is acknowledged before a majority's disks have it
 mod endpoints; // a client reaches the cluster through whichever node answers
+mod exit_codes; // each from a situation that deserves it
 mod ipv6; // every address of another family
 mod labs_kv; // the labs' key/value cases
 mod labs_locks; // the labs' lock, made of conditional puts

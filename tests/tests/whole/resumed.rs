@@ -1,7 +1,7 @@
 //! A write of unknown outcome is settled by the command that was printed: whatever became of the first attempt, and whatever became of
 //! the cluster since, it has happened once in the end.
 
-use tests::lossy::Lossy;
+use tests::lossy::Ways;
 use tests::{Cluster, Ran, programs};
 
 /// What is printed behind "finish safely with: ": a line for a shell.
@@ -106,20 +106,17 @@ fn an_append_begun_with_two_of_three_stopped_is_settled_after_a_restart_of_all()
 /// The nodes are well and do what they are asked; only nobody hears it.
 fn done_unheard_then_settled(meanwhile: Meanwhile) {
     let mut cluster = Cluster::prepare(3);
-    let ways: Vec<Lossy> = cluster.nodes.iter().map(|node| Lossy::to(node.client_addr.clone())).collect();
-    for (node, way) in cluster.nodes.iter_mut().zip(&ways) {
-        node.run_args = vec!["--advertise-client".to_owned(), way.address.clone()];
-    }
+    let ways = Ways::to(&mut cluster);
     cluster.start_all();
-    let endpoints = ways.iter().map(|way| way.address.clone()).collect::<Vec<_>>().join(",");
-    let kvcli = |args: &[&str]| Ran::kvcli([&["--endpoints", &endpoints, "--timeout", "20s"], args].concat());
+    let endpoints = &ways.endpoints;
+    let kvcli = |args: &[&str]| Ran::kvcli([&["--endpoints", endpoints, "--timeout", "20s"], args].concat());
     let value = || kvcli(&["get", "k"]).expect_code(0).stdout;
     kvcli(&["wait", "--all"]).expect_code(0);
     kvcli(&["append", "k", "before,"]).expect_code(0);
 
-    ways.iter().for_each(|way| way.lose_replies(true));
-    let ran = Ran::kvcli(["--endpoints", &endpoints, "append", "k", "once,", "--timeout", "1s"]).expect_code(4);
-    ways.iter().for_each(|way| way.lose_replies(false));
+    ways.lose_replies(true);
+    let ran = Ran::kvcli(["--endpoints", endpoints, "append", "k", "once,", "--timeout", "1s"]).expect_code(4);
+    ways.lose_replies(false);
     let line = finish_line(&ran);
     assert_eq!(String::from_utf8_lossy(&value()), "before,once,", "it took effect, or this test shows nothing");
     let position = || kvcli(&["-o", "json", "get", "k"]).expect_code(0).stdout;
