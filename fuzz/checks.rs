@@ -46,11 +46,18 @@ fn encode_again(frame: Frame<'_>, out: &mut Vec<u8>) -> Option<bool> {
             wire::encode_reply(id, &reply, out);
             return Some(matches!(reply, Reply::Status(_)));
         }
-        Kind::Raft | Kind::Ping | Kind::Pong => match wire::decode_peer(frame).ok()? {
-            PeerFrame::Raft { message, entries } => wire::encode_raft(&message, entries, out),
-            PeerFrame::Ping => wire::encode_ping(out),
-            PeerFrame::Pong => wire::encode_pong(out),
-        },
+        Kind::Raft | Kind::Ping | Kind::Pong | Kind::SnapshotFetch | Kind::SnapshotChunk | Kind::StateDigest => {
+            match wire::decode_peer(frame).ok()? {
+                PeerFrame::Raft { message, entries } => wire::encode_raft(&message, entries, out),
+                PeerFrame::Ping => wire::encode_ping(out),
+                PeerFrame::Pong => wire::encode_pong(out),
+                PeerFrame::SnapshotFetch { last, offset } => wire::encode_snapshot_fetch(last, offset, out),
+                PeerFrame::SnapshotChunk { last, file_len, offset, bytes } => {
+                    wire::encode_snapshot_chunk(last, file_len, offset, bytes, out)
+                }
+                PeerFrame::StateDigest { index, digest } => wire::encode_state_digest(index, digest, out),
+            }
+        }
     }
     Some(false)
 }

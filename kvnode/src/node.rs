@@ -155,6 +155,7 @@ impl Node {
                 hard_state: recovered.hard_state,
                 commit_index: recovered.commit_index,
                 applied_index: recovered.base.index,
+                snapshot: recovered.base,
                 base: recovered.base,
                 entries: recovered.entries,
                 membership: raft::Membership::of_voters(voters),
@@ -219,7 +220,8 @@ impl Node {
         if !self.members.contains(from) {
             return;
         }
-        if matches!(message, Message::Append { .. } | Message::Heartbeat { .. }) && message.term() >= Some(self.raft.term()) {
+        let is_leaders = matches!(message, Message::Append { .. } | Message::InstallSnapshot { .. } | Message::Heartbeat { .. });
+        if is_leaders && message.term() >= Some(self.raft.term()) {
             self.leader_heard_us = Some(self.clock.now_us);
         }
         let Message::Append { entries: metas, .. } = &message else {

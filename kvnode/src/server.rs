@@ -324,6 +324,7 @@ impl Server {
                         PeerFrame::Raft { message, entries } => node.peer_message(from, message, entries),
                         PeerFrame::Ping => wire::encode_pong(output.buffer()),
                         PeerFrame::Pong => return Err(Why::Bad("an answer to no question".to_owned())),
+                        PeerFrame::SnapshotFetch { .. } | PeerFrame::SnapshotChunk { .. } | PeerFrame::StateDigest { .. } => {}
                     }
                     Ok(Flow::Next)
                 });

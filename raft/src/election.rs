@@ -9,7 +9,7 @@ use alloc::collections::BTreeMap;
 use crate::message::Message;
 use crate::progress::Progress;
 use crate::raft::Raft;
-use crate::reads::{FollowerReads, LeaderReads};
+use crate::reads::LeaderReads;
 use crate::role::{Canvass, Follower, Leader, Role, RoleName};
 use crate::types::{EntryId, EntryKind, EntryMeta, HardState, NodeId, Term};
 
@@ -57,7 +57,7 @@ impl Raft {
         let timeout_ticks = self.rng.u32(HURRIED_FIRST_TICKS);
         let timer = Timer { ticks: 0, timeout_ticks, hurried_left: Some(HURRIED_RETRIES) };
         if matches!(&self.role, Role::Follower(follower) if follower.leader == Some(leader)) {
-            self.become_role(Role::Follower(Follower { leader: None, timer, reads: FollowerReads::default() }));
+            self.become_role(Role::Follower(Follower::new(None, timer)));
         }
     }
 
@@ -108,7 +108,7 @@ impl Raft {
         if vote_granted {
             self.hard_state.voted_for = Some(from);
             let timer = self.normal_timer();
-            self.become_role(Role::Follower(Follower { leader: None, timer, reads: FollowerReads::default() }));
+            self.become_role(Role::Follower(Follower::new(None, timer)));
         }
         self.promise(from, Message::RequestVoteReply { term, vote_granted });
     }
@@ -166,7 +166,7 @@ impl Raft {
             _ => self.normal_timer(),
         };
         self.enter_term(term, None);
-        self.become_role(Role::Follower(Follower { leader, timer, reads: FollowerReads::default() }));
+        self.become_role(Role::Follower(Follower::new(leader, timer)));
     }
 
     fn become_candidate(&mut self, timer: Timer) {

@@ -18,6 +18,8 @@ pub struct Facts {
     commit: EntryId,
     handed_out: Index,
     applied_index: Index,
+    base: EntryId,
+    snapshot: EntryId,
 }
 
 impl Raft {
@@ -32,6 +34,8 @@ impl Raft {
             commit: EntryId { index: self.commit_index, term: commit_term },
             handed_out: self.handed_out,
             applied_index: self.applied_index,
+            base: self.log.base(),
+            snapshot: self.snapshot,
         }
     }
 
@@ -47,7 +51,10 @@ impl Raft {
             (self.log.stable_index(), self.commit_index, self.handed_out, self.applied_index);
         assert!(self.saves.saved_hard_state().term <= term, "the disk is at {:?}, ahead of {term}", self.saves.saved_hard_state());
         assert!(stable <= last.index, "stable to {stable}, beyond the last entry {last}");
-        assert!(self.log.base().index <= commit_index, "the base {} is beyond the commit index {commit_index}", self.log.base());
+        let (base, snapshot) = (self.log.base(), self.snapshot);
+        assert!(base.index <= snapshot.index, "the base {base} is beyond the snapshot {snapshot}: nothing holds what lies between");
+        assert!(snapshot.index <= applied_index, "the snapshot {snapshot} is beyond what was applied, {applied_index}");
+        assert!(self.log.holds(snapshot), "the snapshot's {snapshot} is not in the log from {base} to {last}");
         assert!(commit_index <= last.index, "committed to {commit_index}, beyond the last entry {last}");
         assert!(handed_out <= commit_index, "handed out to {handed_out}, beyond the commit index {commit_index}");
         assert!(handed_out <= stable, "handed out to {handed_out}, but on disk only to {stable}");
@@ -60,6 +67,7 @@ impl Raft {
         match &self.role {
             Role::Follower(follower) => {
                 assert!(follower.leader != Some(self.config.id), "{self} follows itself");
+                assert!(follower.offered.is_none() || follower.leader.is_some(), "{self} was offered a snapshot by nobody");
             }
             Role::PreCandidate(_) => {}
             Role::Candidate(_) => {
@@ -68,7 +76,9 @@ impl Raft {
             Role::Leader(leader) => {
                 assert_eq!(self.hard_state.voted_for, Some(self.config.id), "a leader of {term} voted for another");
                 assert_eq!(self.saves.saved_hard_state(), self.hard_state, "a leader's vote is not on its disk");
-                assert_eq!(self.log.term_at(leader.noop_index), Some(term), "the no-op at {} is gone", leader.noop_index);
+                let noop_term = self.log.term_at(leader.noop_index);
+                let is_compacted = leader.noop_index < base.index;
+                assert!(is_compacted || noop_term == Some(term), "the no-op at {} is gone", leader.noop_index);
                 let own: usize = uncommitted.iter().filter(|entry| entry.term == term).map(EntryMeta::encoded_len).sum();
                 assert_eq!(leader.uncommitted_bytes, own, "uncommitted bytes are miscounted");
                 let peers: BTreeSet<_> = self.membership.members().filter(|member| *member != self.config.id).collect();
@@ -77,6 +87,8 @@ impl Raft {
                     let (matched, next) = (progress.match_index(), progress.next_index());
                     assert!(matched < next, "{peer} has {matched}, yet is to get {next}");
                     assert!(next <= last.index.next(), "{peer} is to get {next}, the log ends at {last}");
+                    let is_gone = next <= base.index;
+                    assert_eq!(progress.needs_snapshot(), is_gone, "{peer} is to get {next}, the log begins after {base}");
                 }
             }
         }
@@ -89,9 +101,21 @@ impl Raft {
         assert!(before.commit.index <= self.commit_index, "the commit index fell from {} to {}", before.commit.index, self.commit_index);
         assert!(before.handed_out <= self.handed_out, "handed out to {} before, now to {}", before.handed_out, self.handed_out);
         assert!(before.applied_index <= self.applied_index, "applied fell from {} to {}", before.applied_index, self.applied_index);
-        if self.log.base().index <= before.commit.index {
-            let now = self.log.term_at(before.commit.index);
-            assert_eq!(now, Some(before.commit.term), "the committed entry {} was overwritten", before.commit);
+        let (base, snapshot) = (self.log.base(), self.snapshot);
+        assert!(before.base.index <= base.index, "the base fell from {} to {base}", before.base);
+        assert!(before.snapshot.index <= snapshot.index, "the snapshot fell from {} to {snapshot}", before.snapshot);
+        if base.index <= before.commit.index {
+            assert!(self.log.holds(before.commit), "the committed entry {} was overwritten", before.commit);
+        } else {
+            // Only an installed snapshot drops what was not committed here before, and it replaces everything.
+            assert_eq!(
+                (self.log.last(), snapshot),
+                (base, base),
+                "the log was compacted to {base}, beyond the committed {}",
+                before.commit
+            );
+            assert_eq!(self.applied_index, base.index, "a snapshot was installed, and the state machine does not hold it");
+            assert!(before.role != RoleName::Leader, "a leader's log was replaced by the snapshot {base}");
         }
         if before.hard_state.term == term {
             if before.hard_state.voted_for.is_some() {

@@ -8,8 +8,8 @@
 //! # use raft::*;
 //! # let config = Config { id: NodeId(1), incarnation: Incarnation(1), seed: 7, election_ticks: 30, heartbeat_ticks: 5, append_bytes_max: 1 << 20,
 //! #     inflight_appends_max: 64, inflight_bytes_max: 8 << 20, uncommitted_bytes_max: 16 << 20, unsaved_bytes_max: 16 << 20 };
-//! # let recovered = Recovered { hard_state: HardState::default(), commit_index: Index(0), applied_index: Index(0), base: EntryId::default(),
-//! #     entries: vec![], membership: Membership::of_voters([NodeId(1)]) };
+//! # let recovered = Recovered { hard_state: HardState::default(), commit_index: Index(0), applied_index: Index(0), snapshot: EntryId::default(),
+//! #     base: EntryId::default(), entries: vec![], membership: Membership::of_voters([NodeId(1)]) };
 //! # fn send(_: Vec<(NodeId, Message)>) {}
 //! # fn write_and_sync(_: &Save) {}
 //! let mut raft = Raft::new(config, recovered);
@@ -33,9 +33,10 @@
 //! assert_eq!(applied, [1]);
 //! ```
 //!
-//! What it deliberately does not do: leases (no clock is trusted), more than one save at a time, joint membership changes. What it does
-//! not do *yet*, and where it will go: snapshot transfer (a third pace in `progress`), membership changes (`membership`, taken over when
-//! an entry of [`EntryKind::Membership`] is appended, given back when it is truncated), leader transfer (`election`).
+//! What it deliberately does not do: leases (no clock is trusted), more than one save at a time, joint membership changes, moving the bytes
+//! of a snapshot (it says who offers which, [`Raft::wanted_snapshot`], and is told when it is there, [`Raft::install`]). What it does not do
+//! *yet*, and where it will go: membership changes (`membership`, taken over when an entry of [`EntryKind::Membership`] is appended, given
+//! back when it is truncated), leader transfer (`election`).
 #![cfg_attr(not(test), no_std)] // the compiler keeps that promise
 extern crate alloc;
 
@@ -57,6 +58,7 @@ mod raft; // inputs, outputs, the term rules: start here
 mod election; // timers, pre-votes, votes
 mod reads; // linearizable reads without a log entry
 mod replication; // appends, acknowledgements, commit
+mod snapshot; // compaction here, and what replaces dropped entries there
 
 mod invariants; // what must hold after every step
 

@@ -4,7 +4,7 @@
 //!   base        stable          saving             last
 //!    |  on disk   |  in the save  |  not yet in one  |
 //! ```
-//! A truncation pulls every mark back with it. That is why a finished save cannot call entries stable that were overwritten while it
+//! A compaction moves the base up; what it drops is in a snapshot. A truncation pulls every mark back with it. That is why a finished save cannot call entries stable that were overwritten while it
 //! ran: `saving` has fallen below them, and the entries that replaced them belong to the next save.
 
 use alloc::vec::Vec;
@@ -16,8 +16,10 @@ use crate::types::{EntryId, EntryMeta, Index, Term};
 pub struct LogPositions {
     /// The entry before the first: (0, t0), or what a snapshot ends with.
     base: EntryId,
-    /// Consecutive, from `base + 1`.
+    /// Consecutive; the first `dropped` of them are at or below the base, the next one is `base + 1`.
     metas: Vec<EntryMeta>,
+    /// Compacted away, but still in front of `metas`: moving the rest down at every compaction would cost its whole length each time.
+    dropped: usize,
     /// On disk up to here.
     stable: Index,
     /// Handed to a save up to here.
@@ -35,7 +37,7 @@ impl LogPositions {
             assert!(before.term <= entry.term, "recovered entries fall from {before} to {}", entry.id());
             before = entry.id();
         }
-        LogPositions { base, metas: entries, stable: before.index, saving: before.index, unsaved_bytes: 0 }
+        LogPositions { base, metas: entries, dropped: 0, stable: before.index, saving: before.index, unsaved_bytes: 0 }
     }
 
     /// The entry before the first one held.
@@ -50,12 +52,12 @@ impl LogPositions {
 
     /// The last position.
     pub fn last_index(&self) -> Index {
-        Index(self.base.index.0 + self.metas.len() as u64)
+        Index(self.base.index.0 + self.held().len() as u64)
     }
 
     /// The last entry, or the base of an empty log.
     pub fn last(&self) -> EntryId {
-        self.metas.last().map_or(self.base, EntryMeta::id)
+        self.held().last().map_or(self.base, EntryMeta::id)
     }
 
     /// On disk up to here: what this node may vouch for, and apply.
@@ -75,19 +77,29 @@ impl LogPositions {
 
     /// The entry at `index`.
     pub fn meta(&self, index: Index) -> Option<&EntryMeta> {
-        self.metas.get(self.offset(index)?)
+        self.held().get(self.offset(index)?)
     }
 
     /// Entries from `first` to the last.
     pub fn from(&self, first: Index) -> &[EntryMeta] {
-        self.offset(first).and_then(|offset| self.metas.get(offset..)).unwrap_or(&[])
+        self.offset(first).and_then(|offset| self.held().get(offset..)).unwrap_or(&[])
     }
 
-    /// The last entry at or before `index` whose term is at most `term`; the base if there is none. Terms never fall along a log.
-    pub(crate) fn last_at_or_before(&self, index: Index, term: Term) -> EntryId {
-        let within = &self.metas[..self.offset(index.next()).unwrap_or(0).min(self.metas.len())];
+    /// The last entry at or before `index` whose term is at most `term`, the base included; `None` if it could only be below the base.
+    /// Terms never fall along a log.
+    pub(crate) fn last_at_or_before(&self, index: Index, term: Term) -> Option<EntryId> {
+        if index < self.base.index || term < self.base.term {
+            return None;
+        }
+        let held = self.held();
+        let within = &held[..self.offset(index.next()).unwrap_or(0).min(held.len())];
         let count = within.partition_point(|meta| meta.term <= term);
-        count.checked_sub(1).map_or(self.base, |at| within[at].id())
+        Some(count.checked_sub(1).map_or(self.base, |at| within[at].id()))
+    }
+
+    /// Whether this very entry is in the log, or is its base.
+    pub(crate) fn holds(&self, entry: EntryId) -> bool {
+        self.term_at(entry.index) == Some(entry.term)
     }
 
     /// Whether the log holds entries that no save was given yet.
@@ -111,10 +123,22 @@ impl LogPositions {
     /// Drops `from` and everything after it.
     pub(crate) fn truncate(&mut self, from: Index) {
         let Some(offset) = self.offset(from) else { panic!("cannot cut at {from}, the base is {}", self.base) };
-        self.metas.truncate(offset);
+        self.metas.truncate(self.dropped + offset);
         self.stable = self.stable.min(from.prev());
         self.saving = self.saving.min(from.prev());
         self.unsaved_bytes = self.from(self.saving.next()).iter().map(EntryMeta::encoded_len).sum();
+    }
+
+    /// Drops everything up to `to`, which becomes the base. Costs what it drops, in the long run.
+    pub(crate) fn compact(&mut self, to: Index) {
+        assert!(to <= self.stable, "cannot compact to {to}: only {} is on disk", self.stable);
+        let Some(term) = self.term_at(to) else { panic!("cannot compact to {to}: the base is {}", self.base) };
+        self.dropped += usize::try_from(to.0 - self.base.index.0).expect("the entries are in memory");
+        self.base = EntryId { index: to, term };
+        if self.held().len() <= self.dropped {
+            self.metas = self.held().to_vec(); // gives the memory back, too
+            self.dropped = 0;
+        }
     }
 
     /// The entries for the next save.
@@ -128,6 +152,11 @@ impl LogPositions {
     /// The save under way is on disk.
     pub(crate) fn finish_save(&mut self) {
         self.stable = self.saving;
+    }
+
+    /// The entries after the base.
+    fn held(&self) -> &[EntryMeta] {
+        &self.metas[self.dropped..]
     }
 
     fn offset(&self, index: Index) -> Option<usize> {
@@ -190,7 +219,39 @@ mod tests {
     #[test]
     fn a_hint_is_the_last_entry_of_a_term_at_or_before_an_index() {
         let log = log((0, 0), &[1, 1, 2, 4, 4]);
-        let hint = |index, term| log.last_at_or_before(Index(index), Term(term)).index.0;
+        let hint = |index, term| log.last_at_or_before(Index(index), Term(term)).unwrap().index.0;
         assert_eq!([hint(5, 4), hint(5, 3), hint(5, 1), hint(9, 9), hint(1, 9), hint(5, 0), hint(0, 9)], [5, 3, 2, 5, 1, 0, 0]);
+    }
+
+    #[test]
+    fn a_hint_may_be_the_base_and_is_never_below_it() {
+        let log = log((3, 2), &[2, 4]);
+        let hint = |index, term| log.last_at_or_before(Index(index), Term(term)).map(|entry| entry.index.0);
+        assert_eq!(
+            [hint(9, 9), hint(4, 9), hint(3, 9), hint(5, 2), hint(2, 9), hint(9, 1)],
+            [Some(5), Some(4), Some(3), Some(4), None, None]
+        );
+    }
+
+    #[test]
+    fn a_compacted_log_is_one_that_began_there() {
+        // Against a log that was built with the later base: every cut, in every order of small and large steps.
+        let terms: Vec<u64> = (0..40).map(|at| 1 + at / 7).collect();
+        for step in [1, 2, 3, 7, 19, 40] {
+            let mut log = log((0, 0), &terms);
+            for to in (step..=40).step_by(step) {
+                log.compact(Index(to as u64));
+                let mut fresh = self::log((to as u64, terms[to - 1]), &terms[to..]);
+                for log in [&mut log, &mut fresh] {
+                    log.append(meta(41, 9));
+                }
+                assert_eq!((log.base(), log.last(), log.stable_index()), (fresh.base(), fresh.last(), fresh.stable_index()));
+                assert_eq!(log.from(log.first_index()), fresh.from(fresh.first_index()));
+                assert!((0..=42).map(Index).all(|index| log.term_at(index) == fresh.term_at(index)), "compacted to {to} by {step}");
+                assert_eq!(log.unsaved_bytes(), 30);
+                log.truncate(Index(41));
+                assert!(log.dropped <= log.held().len(), "{} entries are held, and {} that were dropped", log.held().len(), log.dropped);
+            }
+        }
     }
 }

@@ -65,12 +65,20 @@ pub enum Message {
         /// Consecutive, from `prev_log_index + 1`. Their bytes travel beside this value.
         entries: Vec<EntryMeta>,
     },
-    /// Answers `Append`.
+    /// Answers `Append`, and `InstallSnapshot` once there is nothing to install, or nothing any more.
     AppendReply {
         /// The sender's term: above the leader's, if the append was of an older one.
         term: Term,
         /// What became of the entries.
         outcome: AppendOutcome,
+    },
+    /// The follower needs entries that the leader's log no longer holds: here is what it can have instead (Raft 7). An offer; the
+    /// bytes of the snapshot travel on a connection of their own, and raft hears of them again through [`Raft::install`](crate::Raft::install).
+    InstallSnapshot {
+        /// The leader's term.
+        term: Term,
+        /// The last entry that the snapshot replaces.
+        last_included: EntryId,
     },
     /// "I lead", at least once per heartbeat interval; also a read round (dissertation 6.4).
     Heartbeat {
@@ -134,6 +142,7 @@ impl Message {
             | Message::RequestVoteReply { term, .. }
             | Message::Append { term, .. }
             | Message::AppendReply { term, .. }
+            | Message::InstallSnapshot { term, .. }
             | Message::Heartbeat { term, .. }
             | Message::HeartbeatReply { term, .. }
             | Message::ReadIndex { term, .. }
@@ -154,6 +163,7 @@ impl Message {
             Message::AppendReply { term, outcome: AppendOutcome::Rejected { prev_log_index, hint_index, hint_term } } => {
                 ((*term).max(*hint_term), (*prev_log_index).max(*hint_index))
             }
+            Message::InstallSnapshot { term, last_included } => ((*term).max(last_included.term), last_included.index),
             Message::Heartbeat { term, leader_commit, .. } => (*term, *leader_commit),
             Message::ReadIndexReply { term, index, .. } => (*term, *index),
             Message::PreVoteReply { term, .. }
@@ -194,6 +204,7 @@ impl fmt::Display for Message {
             Message::AppendReply { term, outcome: AppendOutcome::Rejected { prev_log_index, hint_index, hint_term } } => {
                 write!(f, "rejected {term} after {prev_log_index}, try {}", id(hint_index, hint_term))
             }
+            Message::InstallSnapshot { term, last_included } => write!(f, "snapshot {term} of {last_included}"),
             Message::Heartbeat { term, leader_commit, read_token } => {
                 write!(f, "heartbeat {term}, commit {leader_commit}")?;
                 read_token.map_or(Ok(()), |token| write!(f, ", {token}"))

@@ -2,8 +2,8 @@
 //!
 //! - *Probe*: it is not known where the logs agree. One append at a time, and no other until it is answered.
 //! - *Replicate*: the logs agree at `match_index`. Appends are pipelined: `next_index` runs ahead, within a window of messages and bytes.
-//! - A follower that needs entries before the log's base will get a third pace, *Snapshot*: it waits here, without appends, until a
-//!   whole snapshot has been installed. Until then such a follower simply stays in *Probe*, with nothing to send it.
+//! - *Snapshot*: it needs entries at or below the log's base, which are gone. It is offered a snapshot, and gets no appends until it vouches
+//!   for the base. The offer is repeated when it answers a heartbeat meanwhile: offers can be lost, and so can the answer.
 
 use alloc::collections::VecDeque;
 
@@ -31,6 +31,16 @@ pub struct Progress {
 enum Pace {
     Probe(Probe),
     Replicate(Window),
+    Snapshot(Offer),
+}
+
+/// Where the offer of a snapshot stands.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Offer {
+    /// To be sent.
+    Due,
+    /// Sent; the follower may be fetching the snapshot for a long time.
+    Sent,
 }
 
 /// Where a probe stands.
@@ -51,15 +61,17 @@ struct Window {
     bytes: usize,
 }
 
-/// How an append to this follower may look now.
+/// What may be sent to this follower now.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Sending {
     /// Nothing may or need be sent.
     Nothing,
-    /// Without entries.
+    /// An append without entries.
     Empty,
-    /// With as many entries as fit.
+    /// An append with as many entries as fit.
     Entries,
+    /// The offer of a snapshot.
+    Offer,
 }
 
 /// Bounds of the window.
@@ -98,11 +110,17 @@ impl Progress {
         matches!(self.pace, Pace::Replicate(_))
     }
 
+    /// Whether it needs entries that the leader's log no longer holds: it gets a snapshot instead.
+    pub fn needs_snapshot(&self) -> bool {
+        matches!(self.pace, Pace::Snapshot(_))
+    }
+
     /// Appends sent and not yet acknowledged.
     pub fn inflight_appends(&self) -> usize {
         match &self.pace {
             Pace::Probe(probe) => usize::from(*probe == Probe::Sent),
             Pace::Replicate(window) => window.sent.len(),
+            Pace::Snapshot(_) => 0,
         }
     }
 
@@ -120,6 +138,8 @@ impl Progress {
             }
             Pace::Replicate(_) if self.nudge => Sending::Empty,
             Pace::Replicate(_) => Sending::Nothing,
+            Pace::Snapshot(Offer::Due) => Sending::Offer,
+            Pace::Snapshot(Offer::Sent) => Sending::Nothing,
         }
     }
 
@@ -134,15 +154,24 @@ impl Progress {
                 window.bytes += bytes;
                 self.next_index = last.next();
             }
+            Pace::Snapshot(_) => panic!("an append up to {last} to a follower that needs a snapshot"),
         }
     }
 
+    /// A snapshot was offered.
+    pub(crate) fn offered(&mut self) {
+        assert!(self.needs_snapshot(), "a snapshot was offered to a follower that gets appends");
+        self.pace = Pace::Snapshot(Offer::Sent);
+    }
+
     /// It vouches for everything up to `match_index`. An old acknowledgement changes nothing.
-    pub(crate) fn accepted(&mut self, match_index: Index) {
+    pub(crate) fn accepted(&mut self, match_index: Index, base: Index) {
         self.match_index = self.match_index.max(match_index);
         self.next_index = self.next_index.max(self.match_index.next());
         match &mut self.pace {
-            Pace::Probe(_) => {
+            // Below the base it answers neither this probe nor this offer, but something older.
+            Pace::Probe(_) | Pace::Snapshot(_) if self.match_index < base => {}
+            Pace::Probe(_) | Pace::Snapshot(_) => {
                 self.next_index = self.match_index.next();
                 self.pace = Pace::Replicate(Window::default());
             }
@@ -159,18 +188,32 @@ impl Progress {
         match self.pace {
             Pace::Probe(_) => prev_log_index == self.next_index.prev() && self.match_index < prev_log_index,
             Pace::Replicate(_) => self.match_index < prev_log_index && prev_log_index < self.next_index,
+            Pace::Snapshot(_) => self.match_index < prev_log_index,
         }
     }
 
-    /// Its log lacks `prev_log_index`, and may agree with ours up to `guess` at best.
-    pub(crate) fn rejected(&mut self, prev_log_index: Index, guess: Index) {
+    /// Its log lacks `prev_log_index`, and may agree with ours up to `guess` at best; `None`: nowhere in the log that is left.
+    pub(crate) fn rejected(&mut self, prev_log_index: Index, guess: Option<Index>, base: Index) {
         assert!(self.match_index < prev_log_index, "rejected {prev_log_index}, which is acknowledged up to {}", self.match_index);
-        self.probe_from(guess.next().clamp(self.match_index.next(), prev_log_index));
+        let next_index = guess.map_or(base, Index::next).clamp(self.match_index.next(), prev_log_index);
+        // One that waits for a snapshot leaves that only for a place in the log: a late rejection must not offer it once more.
+        if base < next_index || !self.needs_snapshot() {
+            self.send_from(next_index, base);
+        }
     }
 
-    /// Its connection broke: whatever was in flight is lost.
-    pub(crate) fn unreachable(&mut self) {
-        self.probe_from(self.match_index.next());
+    /// Its connection broke: whatever was in flight is lost. It may hold more than it has acknowledged, so ask before a snapshot is sent.
+    pub(crate) fn unreachable(&mut self, base: Index) {
+        if !self.needs_snapshot() {
+            self.send_from(self.match_index.max(base).next(), base);
+        }
+    }
+
+    /// The leader's log was compacted.
+    pub(crate) fn compacted(&mut self, base: Index) {
+        if self.next_index <= base && !self.needs_snapshot() {
+            self.send_from(self.next_index, base);
+        }
     }
 
     /// It answered a heartbeat, so it is alive: what it has not answered by now may be lost.
@@ -179,13 +222,15 @@ impl Progress {
             Pace::Probe(probe @ Probe::Sent) => *probe = Probe::Again,
             Pace::Probe(_) => {}
             Pace::Replicate(window) => self.nudge = !window.sent.is_empty(),
+            Pace::Snapshot(offer) => *offer = Offer::Due,
         }
     }
 
-    fn probe_from(&mut self, next_index: Index) {
+    /// Starts again from `next_index`. The entry before it is needed for that, and nothing before the base is left.
+    fn send_from(&mut self, next_index: Index, base: Index) {
         self.next_index = next_index;
         self.nudge = false;
-        self.pace = Pace::Probe(Probe::Due);
+        self.pace = if next_index <= base { Pace::Snapshot(Offer::Due) } else { Pace::Probe(Probe::Due) };
     }
 }
 
@@ -194,10 +239,11 @@ mod tests {
     use super::*;
 
     const MAX: WindowMax = WindowMax { appends: 2, bytes: 100 };
+    const NO_BASE: Index = Index(0);
 
     fn replicating() -> Progress {
         let mut progress = Progress::new(Index(5), 0);
-        progress.accepted(Index(4));
+        progress.accepted(Index(4), NO_BASE);
         progress
     }
 
@@ -211,7 +257,7 @@ mod tests {
         assert_eq!(progress.sending(Index(9), MAX), Sending::Empty);
         progress.sent(Index(4), 0);
         assert_eq!(progress.next_index(), Index(5));
-        progress.accepted(Index(4));
+        progress.accepted(Index(4), NO_BASE);
         assert_eq!((progress.is_replicating(), progress.sending(Index(9), MAX)), (true, Sending::Entries));
     }
 
@@ -222,10 +268,10 @@ mod tests {
         assert_eq!(progress.sending(Index(9), MAX), Sending::Entries);
         progress.sent(Index(6), 10);
         assert_eq!(progress.sending(Index(9), MAX), Sending::Nothing, "two appends are on their way");
-        progress.accepted(Index(5));
+        progress.accepted(Index(5), NO_BASE);
         progress.sent(Index(7), 95);
         assert_eq!(progress.sending(Index(9), MAX), Sending::Nothing, "105 bytes are on their way");
-        progress.accepted(Index(7));
+        progress.accepted(Index(7), NO_BASE);
         assert_eq!((progress.sending(Index(9), MAX), progress.inflight_appends()), (Sending::Entries, 0));
     }
 
@@ -238,7 +284,7 @@ mod tests {
         assert_eq!(progress.sending(Index(9), MAX), Sending::Empty);
         progress.sent(Index(9), 0);
         assert_eq!(progress.sending(Index(9), MAX), Sending::Nothing);
-        progress.accepted(Index(9));
+        progress.accepted(Index(9), NO_BASE);
         progress.answered_heartbeat();
         assert_eq!(progress.sending(Index(9), MAX), Sending::Nothing, "nothing is owed");
     }
@@ -249,7 +295,7 @@ mod tests {
         progress.sent(Index(9), 10);
         assert!(!progress.is_fresh_rejection(Index(4)), "4 is acknowledged");
         assert!(progress.is_fresh_rejection(Index(9)));
-        progress.rejected(Index(9), Index(2));
+        progress.rejected(Index(9), Some(Index(2)), NO_BASE);
         assert_eq!(progress.next_index(), Index(5), "never below what is acknowledged");
         assert!(!progress.is_fresh_rejection(Index(9)), "the probe asks about 4");
     }
@@ -257,7 +303,7 @@ mod tests {
     #[test]
     fn a_rejection_always_moves_down() {
         let mut progress = Progress::new(Index(9), 0);
-        progress.rejected(Index(8), Index(20));
+        progress.rejected(Index(8), Some(Index(20)), NO_BASE);
         assert_eq!(progress.next_index(), Index(8));
     }
 
@@ -265,7 +311,7 @@ mod tests {
     fn a_broken_connection_starts_again_from_what_is_acknowledged() {
         let mut progress = replicating();
         progress.sent(Index(9), 10);
-        progress.unreachable();
+        progress.unreachable(NO_BASE);
         assert_eq!((progress.next_index(), progress.is_replicating(), progress.inflight_appends()), (Index(5), false, 0));
     }
 }

@@ -8,7 +8,7 @@ use crate::log::LogPositions;
 use crate::membership::Membership;
 use crate::message::{AppendOutcome, Message};
 use crate::progress::Progress;
-use crate::reads::{FollowerReads, ReadResults};
+use crate::reads::ReadResults;
 use crate::ready::{Ready, Released, Save, SaveToken, Saves};
 use crate::replication::Append;
 use crate::role::{Follower, Role, RoleName};
@@ -46,9 +46,11 @@ pub struct Recovered {
     pub hard_state: HardState,
     /// Known to be committed; there may be more.
     pub commit_index: Index,
-    /// The state machine holds everything up to here: what a snapshot restored, else 0.
+    /// The state machine holds everything up to here: what a snapshot restored, else 0. At least `snapshot.index`.
     pub applied_index: Index,
-    /// The entry before `entries`: (0, t0), or what a snapshot ends with.
+    /// What the newest snapshot ends with; (0, t0) if there is none.
+    pub snapshot: EntryId,
+    /// The entry before `entries`, at or before what the snapshot ends with: a tail is kept for slow followers.
     pub base: EntryId,
     /// The log, consecutive.
     pub entries: Vec<EntryMeta>,
@@ -68,6 +70,8 @@ pub struct Raft {
     /// Given to the embedding to apply up to here.
     pub(crate) handed_out: Index,
     pub(crate) applied_index: Index,
+    /// What the newest snapshot ends with: offered to followers that need what the log has dropped.
+    pub(crate) snapshot: EntryId,
     pub(crate) role: Role,
     pub(crate) saves: Saves,
     /// Leaves with the next `take_ready`.
@@ -80,22 +84,26 @@ pub struct Raft {
 impl Raft {
     /// A node that has just started: a follower that knows no leader, with nothing to save.
     pub fn new(config: Config, recovered: Recovered) -> Raft {
-        let Recovered { hard_state, commit_index, applied_index, base, entries, membership } = recovered;
+        let Recovered { hard_state, commit_index, applied_index, snapshot, base, entries, membership } = recovered;
         assert!(0 < config.heartbeat_ticks && config.heartbeat_ticks < config.election_ticks, "heartbeats must be faster than elections");
         let log = LogPositions::recovered(base, entries);
         assert!(log.last().term <= hard_state.term, "the log ends with {}, ahead of {}", log.last(), hard_state.term);
         assert!(applied_index <= log.last_index(), "applied to {applied_index}, but the log ends with {}", log.last());
+        assert!(base.index <= snapshot.index, "the log begins after {base}, beyond the snapshot {snapshot}");
+        assert!(snapshot.index <= applied_index, "applied to {applied_index}, but the snapshot is {snapshot}");
+        assert!(log.holds(snapshot), "the log from {base} to {} does not hold the snapshot's {snapshot}", log.last());
         let timer = Timer { ticks: 0, timeout_ticks: 0, hurried_left: None };
         let mut raft = Raft {
             rng: fastrand::Rng::with_seed(config.seed),
             config,
             hard_state,
-            commit_index: commit_index.min(log.last_index()).max(applied_index).max(base.index),
-            handed_out: applied_index.max(base.index),
-            applied_index: applied_index.max(base.index),
+            commit_index: commit_index.min(log.last_index()).max(applied_index),
+            handed_out: applied_index,
+            applied_index,
+            snapshot,
             log,
             membership,
-            role: Role::Follower(Follower { leader: None, timer, reads: FollowerReads::default() }),
+            role: Role::Follower(Follower::new(None, timer)),
             saves: Saves::recovered(hard_state),
             outbox: Vec::new(),
             read_rounds: 0,
@@ -145,6 +153,7 @@ impl Raft {
                 let prev = EntryId { index: prev_log_index, term: prev_log_term };
                 self.handle_append(from, Append { prev, leader_commit, entries });
             }
+            Message::InstallSnapshot { last_included, .. } => self.handle_install_snapshot(from, last_included),
             Message::AppendReply { outcome, .. } => self.handle_append_reply(from, outcome),
             Message::Heartbeat { leader_commit, read_token, .. } => self.handle_heartbeat(from, leader_commit, read_token),
             Message::HeartbeatReply { read_token, .. } => self.handle_heartbeat_reply(from, read_token),
@@ -168,6 +177,7 @@ impl Raft {
                 let rejection = self.rejection(EntryId { index: prev_log_index, term: prev_log_term });
                 self.promise(from, rejection);
             }
+            Message::InstallSnapshot { last_included, .. } => self.promise(from, self.rejection(last_included)),
             // The token is not repeated: this answer confirms nothing.
             Message::Heartbeat { .. } => self.promise(from, Message::HeartbeatReply { term, read_token: None }),
             _ => {}
@@ -233,8 +243,13 @@ impl Raft {
         self.saves.promise(self.is_dirty(), to, message);
     }
 
+    /// Whether a save was handed out that has not come back through [`Raft::saved`].
+    pub fn has_outstanding_save(&self) -> bool {
+        self.saves.is_outstanding()
+    }
+
     /// Whether anything was decided that no save was given yet.
-    fn is_dirty(&self) -> bool {
+    pub(crate) fn is_dirty(&self) -> bool {
         self.saves.is_unsaved(self.hard_state) || self.log.has_unsaved()
     }
 
@@ -251,6 +266,11 @@ impl Raft {
     /// The latest term it has seen.
     pub fn term(&self) -> Term {
         self.hard_state.term
+    }
+
+    /// Term and vote: what goes into the batch that replaces the log when a snapshot is installed.
+    pub fn hard_state(&self) -> HardState {
+        self.hard_state
     }
 
     /// Whom it voted for in that term.
@@ -285,6 +305,11 @@ impl Raft {
     /// Held by the state machine.
     pub fn applied_index(&self) -> Index {
         self.applied_index
+    }
+
+    /// What the newest snapshot ends with; (0, t0) if there is none.
+    pub fn snapshot(&self) -> EntryId {
+        self.snapshot
     }
 
     /// Its log, as positions.

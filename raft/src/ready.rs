@@ -16,7 +16,7 @@ pub struct SaveToken(pub u64);
 /// The first half of a turn.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Ready {
-    /// A leader's appends and heartbeats, and read traffic: they leave at once. The bytes of an append's entries travel beside it.
+    /// A leader's appends, offers and heartbeats, and read traffic: they leave at once. The bytes of an append's entries travel beside it.
     pub appends: Vec<(NodeId, Message)>,
     /// To be written and synced as one batch. `None` while another save is outstanding, or if nothing changed.
     pub save: Option<Save>,
@@ -116,6 +116,16 @@ impl Saves {
     /// overwritten by the new leader before the save that should have held it was even issued.
     pub(crate) fn forget_promises(&mut self) {
         self.promises.clear();
+    }
+
+    /// A snapshot has replaced the log, and all of it is on disk. Acknowledgements of what the log held are void; the rest relied on no
+    /// more than the hard state. `dirty`: that was given to no save yet.
+    pub(crate) fn log_replaced(&mut self, dirty: bool) {
+        assert!(!self.is_outstanding(), "save {:?} is still outstanding", self.issued);
+        self.promises.retain(|promise| !matches!(promise.message, Message::AppendReply { .. }));
+        if !dirty {
+            self.promises.iter_mut().for_each(|promise| promise.relies_on = promise.relies_on.min(self.issued));
+        }
     }
 
     pub(crate) fn has_released(&self) -> bool {

@@ -47,7 +47,7 @@ impl Raft {
         if let Role::Leader(leader) = &mut self.role
             && let Some(progress) = leader.progress.get_mut(&peer)
         {
-            progress.unreachable();
+            progress.unreachable(self.log.base().index);
         }
     }
 
@@ -81,9 +81,7 @@ impl Raft {
     pub(crate) fn has_leader_messages(&self) -> bool {
         let Role::Leader(leader) = &self.role else { return false };
         let (last, max) = (self.log.last_index(), window_max(&self.config));
-        // A probe before the log's base has nothing to send (it would need a snapshot).
-        let is_sendable =
-            |peer: &Progress| peer.sending(last, max) != Sending::Nothing && self.log.term_at(peer.next_index().prev()).is_some();
+        let is_sendable = |peer: &Progress| peer.sending(last, max) != Sending::Nothing;
         leader.heartbeat_due || leader.commit_news_due || leader.progress.values().any(is_sendable)
     }
 
@@ -102,6 +100,10 @@ impl Raft {
                 let read_token = token.filter(|_| is_voter);
                 self.outbox.push((*peer, Message::Heartbeat { term, leader_commit, read_token }));
                 progress.commit_sent = progress.commit_sent.max(leader_commit);
+            }
+            if progress.sending(self.log.last_index(), window_max(&self.config)) == Sending::Offer {
+                self.outbox.push((*peer, Message::InstallSnapshot { term, last_included: self.snapshot }));
+                progress.offered();
             }
             while let Some((prev, entries)) = next_append(progress, &self.log, &self.config) {
                 let last = Index(prev.index.0 + entries.len() as u64);
@@ -131,9 +133,9 @@ impl Raft {
             self.promise(from, self.rejection(prev));
             return;
         }
-        // What is at or below the base is committed, so the leader has the same. An entry with our index and term is the one we have;
+        // What is below the base is committed, so the leader has the same. An entry with our index and term is the one we have;
         // an append that only repeats such entries must not shorten the log: it may be an old one, delivered late.
-        let news = entries.iter().position(|entry| base.index < entry.index && self.log.term_at(entry.index) != Some(entry.term));
+        let news = entries.iter().position(|entry| base.index <= entry.index && self.log.term_at(entry.index) != Some(entry.term));
         if let Some(first) = news {
             let conflict = entries[first].index;
             if conflict <= self.commit_index {
@@ -151,7 +153,7 @@ impl Raft {
 
     /// The answer to an append after `prev`, which this log does not hold.
     pub(crate) fn rejection(&self, prev: EntryId) -> Message {
-        let hint = self.log.last_at_or_before(prev.index, prev.term);
+        let hint = self.log.last_at_or_before(prev.index, prev.term).unwrap_or(self.log.base()); // which is committed
         let outcome = AppendOutcome::Rejected { prev_log_index: prev.index, hint_index: hint.index, hint_term: hint.term };
         Message::AppendReply { term: self.hard_state.term, outcome }
     }
@@ -162,13 +164,13 @@ impl Raft {
         progress.heard_at = leader.now;
         match outcome {
             AppendOutcome::Accepted { match_index } if match_index <= self.log.last_index() => {
-                progress.accepted(match_index);
+                progress.accepted(match_index, self.log.base().index);
                 self.advance_commit();
             }
             AppendOutcome::Rejected { prev_log_index, hint_index, hint_term } if progress.is_fresh_rejection(prev_log_index) => {
                 // Neither log holds a common entry above this: the follower has none of a lower term there, and we none of its term.
                 let guess = self.log.last_at_or_before(hint_index, hint_term);
-                progress.rejected(prev_log_index, guess.index);
+                progress.rejected(prev_log_index, guess.map(|entry| entry.index), self.log.base().index);
             }
             _ => {} // late, or about entries we never had
         }
@@ -206,7 +208,7 @@ impl Raft {
     }
 
     /// Commits up to `index`; what is committed already stays so.
-    fn commit_to(&mut self, index: Index) {
+    pub(crate) fn commit_to(&mut self, index: Index) {
         if index <= self.commit_index {
             return;
         }
@@ -228,11 +230,12 @@ fn window_max(config: &Config) -> WindowMax {
 /// The next append for a follower, if one may be sent: the entry before, and the entries. Called until there is none.
 fn next_append(progress: &mut Progress, log: &LogPositions, config: &Config) -> Option<(EntryId, Vec<EntryMeta>)> {
     let sending = progress.sending(log.last_index(), window_max(config));
-    if sending == Sending::Nothing {
+    if !matches!(sending, Sending::Empty | Sending::Entries) {
         return None;
     }
     let prev_index = progress.next_index().prev();
-    let prev = EntryId { index: prev_index, term: log.term_at(prev_index)? }; // before the base: it needs a snapshot
+    let Some(term) = log.term_at(prev_index) else { panic!("an append after {prev_index}, but the log begins after {}", log.base()) };
+    let prev = EntryId { index: prev_index, term };
     let (mut entries, mut bytes) = (Vec::new(), 0);
     if sending == Sending::Entries {
         for entry in log.from(prev_index.next()) {

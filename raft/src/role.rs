@@ -6,7 +6,7 @@ use core::fmt;
 use crate::election::Timer;
 use crate::progress::Progress;
 use crate::reads::{FollowerReads, LeaderReads};
-use crate::types::{Index, NodeId};
+use crate::types::{EntryId, Index, NodeId};
 
 /// What a node is, without its state.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -35,6 +35,15 @@ pub(crate) struct Follower {
     pub(crate) leader: Option<NodeId>,
     pub(crate) timer: Timer,
     pub(crate) reads: FollowerReads,
+    /// The newest snapshot that the leader has offered.
+    pub(crate) offered: Option<EntryId>,
+}
+
+impl Follower {
+    /// Nothing heard yet from this leader, nothing asked of it.
+    pub(crate) fn new(leader: Option<NodeId>, timer: Timer) -> Follower {
+        Follower { leader, timer, reads: FollowerReads::default(), offered: None }
+    }
 }
 
 /// A count of votes, or of votes that would be given.

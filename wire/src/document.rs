@@ -15,7 +15,7 @@ const SOURCES: [(&str, &str, usize); 8] = [
     ("hello.rs", include_str!("hello.rs"), 5),
     ("client.rs", include_str!("client.rs"), 3),
     ("command.rs", include_str!("command.rs"), 4),
-    ("peer.rs", include_str!("peer.rs"), 1),
+    ("peer.rs", include_str!("peer.rs"), 2),
     ("status.rs", include_str!("status.rs"), 2),
     ("raft/src/entry.rs", include_str!("../../raft/src/entry.rs"), 1),
 ];
@@ -60,7 +60,7 @@ fn its_limits_are_those_of_the_code() {
         ($($name:ident),*) => { $(row(stringify!($name), limits::$name as u64);)* };
     }
     rows!(KEY_LEN_MAX, VALUE_LEN_MAX, COMMAND_LEN_MAX, HELLO_BODY_LEN_MAX, FRAME_BODY_LEN_MAX, SESSION_WINDOW, SESSIONS_MAX);
-    rows!(MEMBERS_MAX, NAME_LEN_MAX, ADDRESS_LEN_MAX, VERSION_LEN_MAX, MESSAGE_LEN_MAX);
+    rows!(SNAPSHOT_CHUNK_LEN_MAX, MEMBERS_MAX, NAME_LEN_MAX, ADDRESS_LEN_MAX, VERSION_LEN_MAX, MESSAGE_LEN_MAX);
 }
 
 #[test]

@@ -7,17 +7,20 @@
 //! |      8 | 1        | kind     | what the body is                                                                   |
 //! |      9 | body_len | body     |                                                                                    |
 //!
-//! | kind | body          | says                                                           |
-//! |-----:|---------------|----------------------------------------------------------------|
-//! |    1 | `Hello`       | whoever dialled: who I am; the first frame of every connection |
-//! |    2 | `Welcome`     | a node to a client: come in                                    |
-//! |    3 | `PeerWelcome` | a node to a node: come in, and this is who I am                |
-//! |    4 | `Refused`     | a node: no, and why; it closes the connection behind it        |
-//! |    5 | `Request`     | a client: do this                                              |
-//! |    6 | `Reply`       | a node to a client: this became of it                          |
-//! |    7 | `Raft`        | a node to a node: one message of the algorithm                 |
-//! |    8 | `Ping`        | a node that dialled: are you there? No body                    |
-//! |    9 | `Pong`        | a node that was dialled: I am. No body                         |
+//! | kind | body            | says                                                           |
+//! |-----:|-----------------|----------------------------------------------------------------|
+//! |    1 | `Hello`         | whoever dialled: who I am; the first frame of every connection |
+//! |    2 | `Welcome`       | a node to a client: come in                                    |
+//! |    3 | `PeerWelcome`   | a node to a node: come in, and this is who I am                |
+//! |    4 | `Refused`       | a node: no, and why; it closes the connection behind it        |
+//! |    5 | `Request`       | a client: do this                                              |
+//! |    6 | `Reply`         | a node to a client: this became of it                          |
+//! |    7 | `Raft`          | a node to a node: one message of the algorithm                 |
+//! |    8 | `Ping`          | a node that dialled: are you there? No body                    |
+//! |    9 | `Pong`          | a node that was dialled: I am. No body                         |
+//! |   10 | `SnapshotFetch` | a node to its leader: send me this snapshot's bytes from here  |
+//! |   11 | `SnapshotChunk` | a leader to a node: some of them                               |
+//! |   12 | `StateDigest`   | a node to a node: what my state was at this index              |
 //!
 //! A length above the maximum, a bad checksum or an unknown kind ends the connection: where the next frame begins is not known any more.
 
@@ -50,12 +53,30 @@ pub enum Kind {
     Ping = 8,
     /// "I am."
     Pong = 9,
+    /// "Send me this snapshot's bytes from here."
+    SnapshotFetch = 10,
+    /// Some of them.
+    SnapshotChunk = 11,
+    /// "This was my state at that index."
+    StateDigest = 12,
 }
 
 impl Kind {
     /// Every kind, in the order of the codes.
-    pub const ALL: [Kind; 9] =
-        [Kind::Hello, Kind::Welcome, Kind::PeerWelcome, Kind::Refused, Kind::Request, Kind::Reply, Kind::Raft, Kind::Ping, Kind::Pong];
+    pub const ALL: [Kind; 12] = [
+        Kind::Hello,
+        Kind::Welcome,
+        Kind::PeerWelcome,
+        Kind::Refused,
+        Kind::Request,
+        Kind::Reply,
+        Kind::Raft,
+        Kind::Ping,
+        Kind::Pong,
+        Kind::SnapshotFetch,
+        Kind::SnapshotChunk,
+        Kind::StateDigest,
+    ];
 
     fn from_code(code: u8) -> Option<Kind> {
         Kind::ALL.get(usize::from(code).checked_sub(1)?).copied()
@@ -263,7 +284,7 @@ mod tests {
             assert_eq!(frame(kind, b"abc"), expected, "{kind:?}");
         }
         assert_eq!(Kind::from_code(0), None);
-        assert_eq!(Kind::from_code(10), None);
+        assert_eq!(Kind::from_code(13), None);
     }
 
     #[test]
@@ -400,7 +421,7 @@ mod tests {
 
     #[test]
     fn an_unknown_kind_ends_the_stream() {
-        for code in [0, 10, 255] {
+        for code in [0, 13, 255] {
             let mut bytes = vec![0, 0, 0, 0, 0, 0, 0, 0, code];
             let crc = checksum(&bytes[8..]).to_le_bytes();
             bytes[4..8].copy_from_slice(&crc);

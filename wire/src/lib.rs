@@ -55,5 +55,7 @@ pub use hello::{
     Hello, MemberAddress, PeerHello, Purpose, Refused, RefusedReason, Welcome, decode_hello, decode_peer_welcome, decode_welcome,
     encode_hello, encode_peer_welcome, encode_refused, encode_welcome,
 };
-pub use peer::{PeerFrame, decode_peer, encode_ping, encode_pong, encode_raft};
+pub use peer::{
+    PeerFrame, decode_peer, encode_ping, encode_pong, encode_raft, encode_snapshot_chunk, encode_snapshot_fetch, encode_state_digest,
+};
 pub use status::{MemberStatus, NodeStatus, RoleName};

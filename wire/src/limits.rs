@@ -14,6 +14,9 @@ pub const COMMAND_LEN_MAX: usize = KEY_LEN_MAX + 2 * VALUE_LEN_MAX + 64;
 /// Longest frame body, bytes: the longest command, and room for one somewhat above the limits to be told so instead of being cut off.
 /// Entries travel in appends of 1 MiB, or one larger entry alone.
 pub const FRAME_BODY_LEN_MAX: usize = 3 << 20;
+/// Longest piece of a snapshot in one frame, bytes: long enough that its frame costs nothing beside it, short enough that a link which
+/// carries one a second is not taken for dead.
+pub const SNAPSHOT_CHUNK_LEN_MAX: usize = 256 << 10;
 /// Longest frame body before the greeting is done, bytes: a `Welcome` that names `MEMBERS_MAX` members. Strangers get no more.
 pub const HELLO_BODY_LEN_MAX: usize = 16 << 10;
 /// First size of a connection's read buffer: a read of this many bytes costs about as much as one of few.

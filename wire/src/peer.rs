@@ -1,4 +1,5 @@
-//! Between nodes: a raft message, and for an append the bytes of its entries. `Ping` and `Pong` keep a link known to be alive.
+//! Between nodes: a raft message, and for an append the bytes of its entries; the bytes of a snapshot; the digest of a state. `Ping` and
+//! `Pong` keep a link known to be alive.
 //!
 //! The body of a frame of kind 7 begins with a type of 1 byte. Fields are of the type that their name ends in:
 //!
@@ -14,17 +15,30 @@
 //! |    8 | heartbeat reply    | term, optional read token                                                                   |
 //! |    9 | read index         | term, read token                                                                            |
 //! |   10 | read index reply   | term, read token, index                                                                     |
+//! |   11 | install snapshot   | term, last included index, last included term                                               |
 //!
 //! A read token is an incarnation, 8, and a round, 8. An encoded entry is its header of 24 (`raft::EntryHeader`) and its payload; the
 //! first of an append stands at prev log index + 1, the others follow by counting. Terms in a log never fall, and never pass its leader's:
 //! an append whose entries say otherwise is an error, as is one whose last entry does not end where the frame does.
+//!
+//! A snapshot is named by the last entry that it replaces. Frames beside those of raft:
+//!
+//! | kind | body            | fields, in this order                                                                    |
+//! |-----:|-----------------|------------------------------------------------------------------------------------------|
+//! |   10 | `SnapshotFetch` | last included index, last included term, offset 8                                        |
+//! |   11 | `SnapshotChunk` | last included index, last included term, file len 8, offset 8, then its bytes to the end |
+//! |   12 | `StateDigest`   | index, digest 8                                                                          |
+//!
+//! A chunk has at most `SNAPSHOT_CHUNK_LEN_MAX` bytes, and none beyond the length of the file.
 
 use raft::{
-    AppendOutcome, ENTRY_HEADER_LEN, EntryHeader, EntryHeaderError, EntryMeta, Index, Message, ReadToken, TERM_AND_INDEX_LIMIT, Term,
+    AppendOutcome, ENTRY_HEADER_LEN, EntryHeader, EntryHeaderError, EntryId, EntryMeta, Index, Message, ReadToken, TERM_AND_INDEX_LIMIT,
+    Term,
 };
 
 use crate::codec::{DecodeError, Reader, Writer};
 use crate::frame::{Frame, Kind, encode_frame};
+use crate::limits::SNAPSHOT_CHUNK_LEN_MAX;
 
 /// A frame between nodes, after the greeting.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -40,6 +54,32 @@ pub enum PeerFrame<'a> {
     Ping,
     /// "I am." From the acceptor.
     Pong,
+    /// "Send me the bytes of this snapshot from here on." From a follower to its leader, on *control*: at the start, after what it has when
+    /// a transfer broke off, and for more when it has taken in what it asked for.
+    SnapshotFetch {
+        /// The last entry that the snapshot replaces: its name.
+        last: EntryId,
+        /// Of the first byte that is missing.
+        offset: u64,
+    },
+    /// Some of those bytes, on *snapshot*.
+    SnapshotChunk {
+        /// The last entry that the snapshot replaces: its name.
+        last: EntryId,
+        /// Bytes of the whole file.
+        file_len: u64,
+        /// Of the first of `bytes` in the file.
+        offset: u64,
+        /// At most `SNAPSHOT_CHUNK_LEN_MAX`, and none beyond `file_len`.
+        bytes: &'a [u8],
+    },
+    /// What the sender's state was once it had applied `index`: two nodes that say different things have diverged.
+    StateDigest {
+        /// Applied up to here.
+        index: Index,
+        /// Of the whole state.
+        digest: u64,
+    },
 }
 
 /// Appends the frame of a raft message; `entries` are the encoded entries of an `Append`, else empty.
@@ -61,13 +101,76 @@ pub fn encode_pong(out: &mut Vec<u8>) {
     encode_frame(out, Kind::Pong, |_| {});
 }
 
+/// Appends the frame.
+pub fn encode_snapshot_fetch(last: EntryId, offset: u64, out: &mut Vec<u8>) {
+    encode_frame(out, Kind::SnapshotFetch, |out| {
+        write_entry_id(out, last);
+        out.put_u64(offset);
+    });
+}
+
+/// Appends the frame. More than `SNAPSHOT_CHUNK_LEN_MAX` bytes, or some beyond the end of the file, are the caller's mistake.
+pub fn encode_snapshot_chunk(last: EntryId, file_len: u64, offset: u64, bytes: &[u8], out: &mut Vec<u8>) {
+    assert!(bytes.len() <= SNAPSHOT_CHUNK_LEN_MAX, "a chunk of {} bytes, at most {SNAPSHOT_CHUNK_LEN_MAX} are allowed", bytes.len());
+    assert!(is_within(file_len, offset, bytes), "{} bytes from {offset} on, in a file of {file_len}", bytes.len());
+    encode_frame(out, Kind::SnapshotChunk, |out| {
+        write_entry_id(out, last);
+        out.put_u64(file_len);
+        out.put_u64(offset);
+        out.extend_from_slice(bytes);
+    });
+}
+
+/// Appends the frame.
+pub fn encode_state_digest(index: Index, digest: u64, out: &mut Vec<u8>) {
+    encode_frame(out, Kind::StateDigest, |out| {
+        out.put_u64(index.0);
+        out.put_u64(digest);
+    });
+}
+
 /// A frame from a node, after the greeting.
 pub fn decode_peer(frame: Frame<'_>) -> Result<PeerFrame<'_>, DecodeError> {
     match frame.kind {
         Kind::Ping => Reader::new(frame.body).finish().map(|()| PeerFrame::Ping),
         Kind::Pong => Reader::new(frame.body).finish().map(|()| PeerFrame::Pong),
+        Kind::SnapshotFetch => decode_snapshot_fetch(Reader::new(frame.body)),
+        Kind::SnapshotChunk => decode_snapshot_chunk(Reader::new(frame.body)),
+        Kind::StateDigest => decode_state_digest(Reader::new(frame.body)),
         _ => decode_raft(frame.expect(Kind::Raft)?),
     }
+}
+
+fn decode_snapshot_fetch(mut reader: Reader<'_>) -> Result<PeerFrame<'_>, DecodeError> {
+    let frame = PeerFrame::SnapshotFetch { last: read_entry_id(&mut reader)?, offset: reader.u64("offset")? };
+    reader.finish()?;
+    Ok(frame)
+}
+
+fn decode_snapshot_chunk(mut reader: Reader<'_>) -> Result<PeerFrame<'_>, DecodeError> {
+    let last = read_entry_id(&mut reader)?;
+    let file_len = reader.u64("file_len")?;
+    let (at, offset) = (reader.offset(), reader.u64("offset")?);
+    let bytes_at = reader.offset();
+    let bytes = reader.rest();
+    if bytes.len() > SNAPSHOT_CHUNK_LEN_MAX {
+        return Err(DecodeError::TooLong { what: "bytes", offset: bytes_at, found: bytes.len(), max: SNAPSHOT_CHUNK_LEN_MAX });
+    }
+    if !is_within(file_len, offset, bytes) {
+        return Err(DecodeError::OutOfRange { what: "offset", offset: at, found: offset });
+    }
+    Ok(PeerFrame::SnapshotChunk { last, file_len, offset, bytes })
+}
+
+fn decode_state_digest(mut reader: Reader<'_>) -> Result<PeerFrame<'_>, DecodeError> {
+    let frame = PeerFrame::StateDigest { index: reader.index("index")?, digest: reader.u64("digest")? };
+    reader.finish()?;
+    Ok(frame)
+}
+
+/// Whether a file of so many bytes can hold these from `offset` on.
+fn is_within(file_len: u64, offset: u64, bytes: &[u8]) -> bool {
+    offset.checked_add(bytes.len() as u64).is_some_and(|end| end <= file_len)
 }
 
 fn entries_len(message: &Message) -> usize {
@@ -141,7 +244,20 @@ fn write_message(message: &Message, out: &mut Vec<u8>) {
             write_token(out, *token);
             out.put_u64(index.0);
         }
+        Message::InstallSnapshot { term, last_included } => {
+            head(out, 11, term);
+            write_entry_id(out, *last_included);
+        }
     }
+}
+
+fn write_entry_id(out: &mut Vec<u8>, entry: EntryId) {
+    out.put_u64(entry.index.0);
+    out.put_u64(entry.term.0);
+}
+
+fn read_entry_id(reader: &mut Reader<'_>) -> Result<EntryId, DecodeError> {
+    Ok(EntryId { index: reader.index("last_included_index")?, term: reader.term("last_included_term")? })
 }
 
 fn write_token(out: &mut Vec<u8>, token: ReadToken) {
@@ -155,7 +271,7 @@ fn read_token(reader: &mut Reader<'_>) -> Result<ReadToken, DecodeError> {
 
 fn decode_raft(body: &[u8]) -> Result<PeerFrame<'_>, DecodeError> {
     let mut reader = Reader::new(body);
-    let code = reader.code("message type", |code| (1..=10).contains(&code).then_some(code))?;
+    let code = reader.code("message type", |code| (1..=11).contains(&code).then_some(code))?;
     let term = reader.term("term")?;
     let mut entries: &[u8] = &[];
     let message = match code {
@@ -184,7 +300,8 @@ fn decode_raft(body: &[u8]) -> Result<PeerFrame<'_>, DecodeError> {
         }
         8 => Message::HeartbeatReply { term, read_token: reader.optional("read_token", read_token)? },
         9 => Message::ReadIndex { term, token: read_token(&mut reader)? },
-        _ => Message::ReadIndexReply { term, token: read_token(&mut reader)?, index: reader.index("index")? },
+        10 => Message::ReadIndexReply { term, token: read_token(&mut reader)?, index: reader.index("index")? },
+        _ => Message::InstallSnapshot { term, last_included: read_entry_id(&mut reader)? },
     };
     reader.finish()?;
     Ok(PeerFrame::Raft { message, entries })
@@ -277,6 +394,74 @@ mod tests {
         pinned(Message::ReadIndex { term, token: TOKEN }, &format!("09 {t} {TOKEN_BYTES}"));
         let index = Index(0x0a);
         pinned(Message::ReadIndexReply { term, token: TOKEN, index }, &format!("0a {t} {TOKEN_BYTES} 0a00000000000000"));
+        let last_included = EntryId { index: last_log_index, term: last_log_term };
+        pinned(Message::InstallSnapshot { term, last_included }, &format!("0b {t} {last}"));
+    }
+
+    const LAST: EntryId = EntryId { index: Index(0x0304), term: Term(0x05) };
+    const LAST_BYTES: &str = "0403000000000000 0500000000000000";
+
+    fn pinned_frame(frame: PeerFrame<'_>, kind: Kind, bytes: &str, out: &[u8]) {
+        assert_eq!(out[crate::FRAME_HEADER_LEN..], hex(bytes), "{frame:?}");
+        assert_eq!(out[8], kind as u8, "{frame:?}");
+        assert_eq!(decode_peer(Frame { kind, body: &hex(bytes) }), Ok(frame));
+    }
+
+    #[test]
+    fn bytes_of_snapshots_and_digests_are_fixed_for_ever() {
+        let mut out = Vec::new();
+        encode_snapshot_fetch(LAST, 0x0607, &mut out);
+        let fetch = PeerFrame::SnapshotFetch { last: LAST, offset: 0x0607 };
+        pinned_frame(fetch, Kind::SnapshotFetch, &format!("{LAST_BYTES} 0706000000000000"), &out);
+        out.clear();
+        encode_snapshot_chunk(LAST, 0x0a09, 0x0607, b"abc", &mut out);
+        let chunk = PeerFrame::SnapshotChunk { last: LAST, file_len: 0x0a09, offset: 0x0607, bytes: b"abc" };
+        pinned_frame(chunk, Kind::SnapshotChunk, &format!("{LAST_BYTES} 090a000000000000 0706000000000000 616263"), &out);
+        out.clear();
+        encode_state_digest(Index(0x0400), 0x8877_6655_4433_2211, &mut out);
+        let digest = PeerFrame::StateDigest { index: Index(0x0400), digest: 0x8877_6655_4433_2211 };
+        pinned_frame(digest, Kind::StateDigest, "0004000000000000 1122334455667788", &out);
+    }
+
+    #[test]
+    fn a_chunk_is_bounded_and_lies_within_its_file() {
+        let chunk = |file_len: u64, offset: u64, count: usize| {
+            let mut body = [0x0304_u64, 5, file_len, offset].map(u64::to_le_bytes).concat();
+            body.resize(32 + count, 7);
+            decode_peer(Frame { kind: Kind::SnapshotChunk, body: &body }).map(drop)
+        };
+        assert_eq!(chunk(u64::MAX, 0, SNAPSHOT_CHUNK_LEN_MAX), Ok(()));
+        let (found, max) = (SNAPSHOT_CHUNK_LEN_MAX + 1, SNAPSHOT_CHUNK_LEN_MAX);
+        assert_eq!(chunk(u64::MAX, 0, found), Err(DecodeError::TooLong { what: "bytes", offset: 32, found, max }));
+        assert_eq!((chunk(10, 7, 3), chunk(10, 10, 0), chunk(0, 0, 0)), (Ok(()), Ok(()), Ok(())));
+        for (file_len, offset, count) in [(10, 8, 3), (10, 11, 0), (10, u64::MAX, 2), (u64::MAX, u64::MAX, 1)] {
+            let error = DecodeError::OutOfRange { what: "offset", offset: 24, found: offset };
+            assert_eq!(chunk(file_len, offset, count), Err(error), "{count} from {offset} on, in {file_len}");
+        }
+    }
+
+    #[test]
+    fn frames_of_snapshots_and_digests_end_where_their_fields_do() {
+        for (kind, len) in [(Kind::SnapshotFetch, 24), (Kind::StateDigest, 16)] {
+            for count in 0..30 {
+                let body = vec![0; count];
+                assert_eq!(decode_peer(Frame { kind, body: &body }).is_ok(), count == len, "{kind:?} of {count}");
+            }
+        }
+        for count in 0..32 {
+            assert!(decode_peer(Frame { kind: Kind::SnapshotChunk, body: &vec![0; count] }).is_err(), "a chunk of {count}");
+        }
+        for (kind, field) in [
+            (Kind::SnapshotFetch, 7), // last included index, then its term
+            (Kind::SnapshotFetch, 15),
+            (Kind::SnapshotChunk, 7),
+            (Kind::SnapshotChunk, 15),
+            (Kind::StateDigest, 7),
+        ] {
+            let mut body = vec![0; if kind == Kind::StateDigest { 16 } else { 24 + 8 * usize::from(kind == Kind::SnapshotChunk) }];
+            body[field] = 1; // 2^56
+            assert!(matches!(decode_peer(Frame { kind, body: &body }), Err(DecodeError::OutOfRange { .. })), "{kind:?} {field}");
+        }
     }
 
     const APPEND_HEAD: &str = "05 0400000000000000 0600000000000000 0200000000000000 0500000000000000";
@@ -338,7 +523,7 @@ mod tests {
         let over = "0000000000000001";
         let most = "ffffffffffffff00";
         let zero = "0000000000000000";
-        let fields: [(&str, usize, &str); 10] = [
+        let fields: [(&str, usize, &str); 11] = [
             ("01", 3, ""),
             ("02", 1, "00"),
             ("03", 3, "00"),
@@ -347,6 +532,7 @@ mod tests {
             ("07", 2, "00"),
             ("08", 1, "00"),
             ("09", 1, TOKEN_BYTES),
+            ("0b", 3, ""),
             ("06", 1, "01 0000000000000000"),
             ("06", 1, "02 0000000000000000 0000000000000000 0000000000000000"),
         ];
@@ -374,7 +560,7 @@ mod tests {
 
     #[test]
     fn an_unknown_message_or_a_byte_too_many_is_an_error() {
-        for code in [0, 11, 255] {
+        for code in [0, 12, 255] {
             assert_eq!(decode(&[code]), Err(DecodeError::Unknown { what: "message type", offset: 0, found: code.into() }));
         }
         let reply = hex("02 0100000000000000 01 00");

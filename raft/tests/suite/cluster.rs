@@ -144,6 +144,7 @@ impl Cluster {
             hard_state: disk.hard_state,
             commit_index: disk.commit_index,
             applied_index: Index(0),
+            snapshot: EntryId::default(),
             base: EntryId::default(),
             entries: disk.entries.clone(),
             membership: self.membership.clone(),

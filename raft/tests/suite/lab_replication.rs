@@ -430,7 +430,7 @@ fn alone(base: EntryId, terms: &[u64], commit: u64, applied: u64) -> Raft {
     let (commit_index, applied_index) = (Index(commit), Index(applied));
     let hard_state = HardState { term: Term(if terms.is_empty() { 0 } else { 1 }), voted_for: None };
     let membership = Membership::of_voters([NodeId(1)]);
-    Raft::new(config(1, 1), Recovered { hard_state, commit_index, applied_index, base, entries, membership })
+    Raft::new(config(1, 1), Recovered { hard_state, commit_index, applied_index, snapshot: base, base, entries, membership })
 }
 
 #[test]

@@ -124,6 +124,7 @@ fn a_learner_never_stands() {
         hard_state: HardState::default(),
         commit_index: Index(0),
         applied_index: Index(0),
+        snapshot: EntryId::default(),
         base: EntryId::default(),
         entries: vec![],
         membership,

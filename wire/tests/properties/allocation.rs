@@ -54,7 +54,9 @@ fn assert_in_proportion(bytes: &[u8]) {
             Kind::PeerWelcome => drop(wire::decode_peer_welcome(frame)),
             Kind::Request => drop(wire::decode_request(frame)),
             Kind::Reply => drop(wire::decode_reply(frame)),
-            Kind::Raft | Kind::Ping | Kind::Pong => drop(wire::decode_peer(frame)),
+            Kind::Raft | Kind::Ping | Kind::Pong | Kind::SnapshotFetch | Kind::SnapshotChunk | Kind::StateDigest => {
+                drop(wire::decode_peer(frame))
+            }
         });
         assert!(allocated <= allowed, "{kind:?}: {allocated} bytes for {}", bytes.len());
     }

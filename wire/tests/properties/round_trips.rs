@@ -69,6 +69,29 @@ proptest! {
     }
 
     #[test]
+    fn question_for_a_snapshot(last in strategies::entry_id(), offset in any::<u64>()) {
+        let mut out = Vec::new();
+        wire::encode_snapshot_fetch(last, offset, &mut out);
+        received(&out, |frame| assert_eq!(wire::decode_peer(frame), Ok(PeerFrame::SnapshotFetch { last, offset })));
+    }
+
+    #[test]
+    fn chunk_of_a_snapshot((last, file_len, offset, bytes) in strategies::chunk()) {
+        let mut out = Vec::new();
+        wire::encode_snapshot_chunk(last, file_len, offset, &bytes, &mut out);
+        received(&out, |frame| {
+            assert_eq!(wire::decode_peer(frame), Ok(PeerFrame::SnapshotChunk { last, file_len, offset, bytes: &bytes }));
+        });
+    }
+
+    #[test]
+    fn digest_of_a_state(index in strategies::index(), digest in any::<u64>()) {
+        let mut out = Vec::new();
+        wire::encode_state_digest(index, digest, &mut out);
+        received(&out, |frame| assert_eq!(wire::decode_peer(frame), Ok(PeerFrame::StateDigest { index, digest })));
+    }
+
+    #[test]
     fn command(command in strategies::command()) {
         let mut out = Vec::new();
         command.command().encode(&mut out);

@@ -4,7 +4,7 @@ use proptest::collection::vec;
 use proptest::option;
 use proptest::prelude::*;
 use proptest::sample::select;
-use raft::{AppendOutcome, ClusterId, DiskId, EntryHeader, EntryKind, Incarnation, Index, Message, NodeId, ReadToken, Term};
+use raft::{AppendOutcome, ClusterId, DiskId, EntryHeader, EntryId, EntryKind, Incarnation, Index, Message, NodeId, ReadToken, Term};
 use wire::limits::{ADDRESS_LEN_MAX, MEMBERS_MAX, MESSAGE_LEN_MAX, NAME_LEN_MAX, VERSION_LEN_MAX};
 use wire::{
     Announce, BusyReason, CallId, Command, Expect, Hello, Member, MemberAddress, MemberStatus, NodeStatus, Op, PeerHello, Purpose, Refused,
@@ -17,8 +17,12 @@ fn term() -> impl Strategy<Value = Term> {
     (0..LIMIT).prop_map(Term)
 }
 
-fn index() -> impl Strategy<Value = Index> {
+pub(crate) fn index() -> impl Strategy<Value = Index> {
     (0..LIMIT).prop_map(Index)
+}
+
+pub(crate) fn entry_id() -> impl Strategy<Value = EntryId> {
+    (index(), term()).prop_map(|(index, term)| EntryId { index, term })
 }
 
 fn node() -> impl Strategy<Value = NodeId> {
@@ -343,8 +347,16 @@ pub(crate) fn message() -> impl Strategy<Value = (Message, Vec<u8>)> {
         (term(), option::of(token())).prop_map(|(term, read_token)| Message::HeartbeatReply { term, read_token }),
         (term(), token()).prop_map(|(term, token)| Message::ReadIndex { term, token }),
         (term(), token(), index()).prop_map(|(term, token, index)| Message::ReadIndexReply { term, token, index }),
+        (term(), entry_id()).prop_map(|(term, last_included)| Message::InstallSnapshot { term, last_included }),
     ];
     prop_oneof![2 => append(), 5 => bare.prop_map(|message| (message, Vec::new()))]
+}
+
+/// A chunk of a snapshot: which, the length of its file, the offset, the bytes.
+pub(crate) fn chunk() -> impl Strategy<Value = (EntryId, u64, u64, Vec<u8>)> {
+    let file =
+        prop_oneof![3 => 0_u64..100, 1 => 0..=u64::MAX - 40].prop_flat_map(|offset| (Just(offset), bytes(), 0..=u64::MAX - 40 - offset));
+    (entry_id(), file).prop_map(|(last, (offset, bytes, behind))| (last, offset + bytes.len() as u64 + behind, offset, bytes))
 }
 
 /// Any frame, encoded.
@@ -367,6 +379,11 @@ pub(crate) fn frame() -> impl Strategy<Value = Vec<u8>> {
         (any::<u64>(), request()).prop_map(move |(id, request)| encoded(&|out| wire::encode_request(id, &request.request(), out))),
         (any::<u64>(), reply()).prop_map(move |(id, reply)| encoded(&|out| wire::encode_reply(id, &reply, out))),
         message().prop_map(move |(message, entries)| encoded(&|out| wire::encode_raft(&message, &entries, out))),
+        (entry_id(), any::<u64>()).prop_map(move |(last, offset)| encoded(&|out| wire::encode_snapshot_fetch(last, offset, out))),
+        chunk().prop_map(move |(last, file_len, offset, bytes)| encoded(&|out| {
+            wire::encode_snapshot_chunk(last, file_len, offset, &bytes, out)
+        })),
+        (index(), any::<u64>()).prop_map(move |(index, digest)| encoded(&|out| wire::encode_state_digest(index, digest, out))),
         Just(encoded(&|out| wire::encode_ping(out))),
         Just(encoded(&|out| wire::encode_pong(out))),
     ]
