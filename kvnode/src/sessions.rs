@@ -91,6 +91,9 @@ impl Sessions {
     /// Keeps the reply to a call that was admitted to run.
     pub(crate) fn keep(&mut self, call: &CallId, written: Written) {
         let session = self.table.get_mut(&call.session).expect("an admitted call has a session");
+        if session.replies.is_empty() {
+            session.replies.reserve_exact(1); // most write once; room for four, as usual, would make the table half as large again
+        }
         session.replies.push((call.seq, written));
     }
 
@@ -231,5 +234,65 @@ mod tests {
         let mut again = Sessions::default();
         run(&mut again, &call(7, 1, 1, 1), 10, 0);
         assert_eq!(again.digest(), one);
+    }
+
+    #[test]
+    fn a_full_table_of_sessions_that_wrote_once_takes_at_most_16_mib() {
+        let mut sessions = Sessions::default();
+        let mut random = 1_u128;
+        let bytes = counting::kept_by(|| {
+            for n in 0..100_000 {
+                // Drawn at random, as clients do: ids in order would leave the tree's nodes half full.
+                random = random.wrapping_mul(0x2d99_787f_d3a1_3c9d_ab54_9f1b_7a2e_c1c5).wrapping_add(0x5851_f42d_4c95_7f2d);
+                run(&mut sessions, &call(random, 1 + n, 1, 1), 10 + n, 0);
+            }
+        });
+        assert_eq!(sessions.count(), SESSIONS_MAX as u64);
+        assert!(bytes <= 16 << 20, "{bytes} bytes, {} each", bytes / SESSIONS_MAX);
+        assert!(bytes > SESSIONS_MAX * size_of::<Session>(), "{bytes} bytes: they were not counted");
+    }
+}
+
+/// What the allocator has handed out to a thread and not had back.
+#[cfg(test)]
+mod counting {
+    use std::alloc::{GlobalAlloc, Layout, System};
+    use std::cell::Cell;
+
+    thread_local! {
+        static KEPT: Cell<usize> = const { Cell::new(0) };
+    }
+
+    struct Counting;
+
+    #[global_allocator]
+    static COUNTING: Counting = Counting;
+
+    /// What the system's allocator takes for a request: 8 bytes of its own in front, in steps of 16, at least 32.
+    fn taken(size: usize) -> usize {
+        (size + 8).next_multiple_of(16).max(32)
+    }
+
+    #[expect(unsafe_code, reason = "the only way to see every allocation; all work is handed to the system's allocator unchanged")]
+    // SAFETY: the system's allocator keeps the contract, and counting touches no memory that it hands out.
+    unsafe impl GlobalAlloc for Counting {
+        unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+            KEPT.set(KEPT.get().wrapping_add(taken(layout.size())));
+            // SAFETY: as the caller promises.
+            unsafe { System.alloc(layout) }
+        }
+
+        unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
+            KEPT.set(KEPT.get().wrapping_sub(taken(layout.size())));
+            // SAFETY: as the caller promises.
+            unsafe { System.dealloc(pointer, layout) }
+        }
+    }
+
+    /// The bytes that `work` allocated on this thread and did not give back.
+    pub(super) fn kept_by(work: impl FnOnce()) -> usize {
+        let before = KEPT.get();
+        work();
+        KEPT.get().wrapping_sub(before)
     }
 }
