@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::io;
 
-use raft::{ClusterId, EntryHeader, EntryId, HardState, Index, Save, SaveToken, Term};
+use raft::{ClusterId, EntryHeader, EntryId, EntryMeta, HardState, Index, Save, SaveToken, Term};
 
 use crate::batch::{self, BatchFields, Tip};
 use crate::cache::Cache;
@@ -71,9 +71,21 @@ pub struct Store<D: Disk> {
     /// The first entry that was staged and not written. Whatever `places` says from here on is about to be replaced.
     unsaved: Option<Index>,
     pending: Option<SaveToken>,
+    waiting: Option<Waiting>,
     no_space: bool,
     poisoned: bool,
     batch: Vec<u8>,
+}
+
+/// A save that met a full disk before anything of it was written. To whoever asked for it it is one whose sync takes long.
+#[derive(Debug)]
+struct Waiting {
+    save: Save,
+    batch_len: u64,
+    /// Its entries: others may be staged in their place meanwhile.
+    entries: Cache,
+    /// The first entry that was staged meanwhile.
+    restaged: Option<Index>,
 }
 
 impl<D: Disk> Store<D> {
@@ -102,6 +114,7 @@ impl<D: Disk> Store<D> {
             ahead: Ahead::default(),
             unsaved: None,
             pending: None,
+            waiting: None,
             no_space: false,
             poisoned: false,
             batch: Vec::new(),
@@ -115,12 +128,17 @@ impl<D: Disk> Store<D> {
         assert!(self.base.index < index && index <= self.last_index().next(), "entry {index} staged behind {}", self.last_index());
         self.cache.put(index, encoded);
         self.unsaved = Some(self.unsaved.map_or(index, |first| first.min(index)));
+        if let Some(waiting) = &mut self.waiting {
+            waiting.restaged = Some(waiting.restaged.map_or(index, |first| first.min(index)));
+        }
         self.cache.shrink(self.first_unsaved());
     }
 
     /// Writes a save as one batch and begins its sync. The entries must have been staged. With `Pending`, nothing else may be saved
-    /// until `poll_saved` names its token.
+    /// until `poll_saved` names its token. On a full disk it is pending too, and written when there is room: nobody has been promised
+    /// anything yet, and a node that stopped would be of no more use to anybody.
     pub fn save(&mut self, save: &Save) -> Result<SaveStatus, StoreError> {
+        assert!(self.waiting.is_none(), "a save while another waits for room");
         let first_index = save.entries.first().map_or(self.written_last().next(), |entry| entry.index);
         for (entry, index) in save.entries.iter().zip(first_index.0..) {
             assert_eq!(entry.index.0, index, "a save of entries that are not consecutive");
@@ -128,6 +146,22 @@ impl<D: Disk> Store<D> {
             assert_eq!(EntryHeader::decode(staged).map(|header| header.meta(entry.index)), Ok(*entry), "another entry was staged");
             assert_eq!(staged.len(), entry.encoded_len(), "entry {} is not one whole entry", entry.index);
         }
+        let entries_len: usize = save.entries.iter().map(EntryMeta::encoded_len).sum();
+        let batch_len = batch::BATCH_HEADER_LEN as u64 + batch::body_len(entries_len as u64);
+        if self.make_room(batch_len)? {
+            return self.write_save(save);
+        }
+        let mut entries = Cache::new(usize::MAX);
+        for entry in &save.entries {
+            entries.put(entry.index, self.cache.get(entry.index).map(<[u8]>::to_vec).unwrap_or_default());
+        }
+        let restaged = save.entries.last().map(|last| last.index.next()).filter(|next| self.cache.last() >= Some(*next));
+        self.waiting = Some(Waiting { save: save.clone(), batch_len, entries, restaged });
+        Ok(SaveStatus::Pending)
+    }
+
+    fn write_save(&mut self, save: &Save) -> Result<SaveStatus, StoreError> {
+        let first_index = save.entries.first().map_or(self.written_last().next(), |entry| entry.index);
         let fields = BatchFields {
             first_index,
             last_entry_term: save.entries.last().map_or(self.last_entry_term, |entry| entry.term),
@@ -136,9 +170,13 @@ impl<D: Disk> Store<D> {
         };
         let entry_count = save.entries.len();
         let status = self.guarded(|store| store.write_batch(&fields, entry_count))?;
+        let waited = self.waiting.take();
         if let Some(last) = save.entries.last() {
             let newer_staged = self.cache.last().is_some_and(|staged| last.index < staged);
-            self.unsaved = newer_staged.then(|| last.index.next());
+            self.unsaved = match waited {
+                Some(waited) => waited.restaged,
+                None => newer_staged.then(|| last.index.next()),
+            };
             self.cache.shrink(self.first_unsaved());
         }
         self.sealed = entry_count == 0 && self.hard_state == save.hard_state;
@@ -155,6 +193,10 @@ impl<D: Disk> Store<D> {
 
     /// The save whose sync was pending and has finished now.
     pub fn poll_saved(&mut self) -> Result<Option<SaveToken>, StoreError> {
+        if self.has_room_again() {
+            let save = self.waiting.as_ref().map(|waiting| waiting.save.clone()).expect("it waits for room");
+            return Ok((self.write_save(&save)? == SaveStatus::Synced).then_some(save.token));
+        }
         if self.pending.is_none() && !self.poisoned {
             return Ok(None);
         }
@@ -165,9 +207,20 @@ impl<D: Disk> Store<D> {
         Ok(if finished { self.pending.take() } else { None })
     }
 
-    /// Whether the last batch is still without the proof that its sync returned. See `recovery` for what a seal is good for.
+    /// Whether a save that waited for room has it now: `poll_saved` writes it.
+    pub fn has_room_again(&self) -> bool {
+        let fits = |waiting: &Waiting| {
+            self.fits(waiting.batch_len)
+                || self.spare.is_ready() && SEGMENT_HEADER_LEN as u64 + waiting.batch_len <= self.spare.segment.size
+        };
+        !self.poisoned && self.waiting.as_ref().is_some_and(fits)
+    }
+
+    /// Whether the last batch is still without the proof that its sync returned. See `recovery` for what a seal is good for. Without
+    /// room it goes without.
     pub fn needs_seal(&self) -> bool {
-        !self.sealed && self.pending.is_none() && !self.poisoned
+        let idle = self.pending.is_none() && self.waiting.is_none();
+        !self.sealed && idle && !self.poisoned && (!self.no_space || self.fits(batch::BATCH_HEADER_LEN as u64))
     }
 
     /// Writes and syncs the seal: an empty batch that repeats the hard state. 20 ms after the last save, and at a clean stop.
@@ -178,8 +231,11 @@ impl<D: Disk> Store<D> {
             hard_state: self.hard_state,
             commit_index: self.commit_index,
         };
+        if !self.make_room(batch::BATCH_HEADER_LEN as u64)? {
+            return Ok(());
+        }
         self.guarded(|store| {
-            assert!(store.pending.is_none(), "a seal while a save is under way");
+            assert!(store.pending.is_none() && store.waiting.is_none(), "a seal while a save is under way");
             store.put_batch(&fields, 0)?;
             store.disk.sync(&store.current.file).map_err(io_error(store.current.name, "sync"))
         })?;
@@ -190,7 +246,8 @@ impl<D: Disk> Store<D> {
     /// Whether the next segment should be worked on. Call `prepare_slice` once per turn while it should.
     pub fn needs_prepare(&self) -> bool {
         // Not beside a pending save: while the first batch of a segment is under way, nothing may suggest that it had been synced.
-        self.pending.is_none() && !self.poisoned && self.spare.lags(self.used, self.current.size)
+        let wanted = self.waiting.is_some() && !self.spare.is_ready();
+        self.pending.is_none() && !self.poisoned && (wanted || self.spare.lags(self.used, self.current.size))
     }
 
     /// Fills a bounded slice of the next segment, and syncs it. Want of space is no failure yet: see `no_space`.
@@ -201,7 +258,7 @@ impl<D: Disk> Store<D> {
         self.guarded(|store| {
             let name = store.spare.segment.name;
             match store.spare.prepare_slice(&mut store.disk, store.cluster_id, store.last_batch_len) {
-                Err(error) if matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded) => store.no_space = true,
+                Err(error) if is_full(&error) => store.no_space = true,
                 other => {
                     other.map_err(io_error(name, "preparing"))?;
                     store.no_space = false;
@@ -211,10 +268,10 @@ impl<D: Disk> Store<D> {
         })
     }
 
-    /// Whether the last attempt to prepare the next segment found the disk full. When the current segment is full too, a save will fail
-    /// and the node stop: refuse writes before that.
+    /// Whether the last attempt to prepare the next segment found the disk full. When the current segment is full too, a save waits:
+    /// refuse writes before that.
     pub fn no_space(&self) -> bool {
-        self.no_space
+        self.no_space || self.waiting.is_some()
     }
 
     /// Appends the encoded entries `first..=last` to `out`, from memory or from the disk.
@@ -294,10 +351,12 @@ impl<D: Disk> Store<D> {
 
     /// Writes a batch, in the next segment if this one has no room for it.
     fn put_batch(&mut self, fields: &BatchFields, entry_count: usize) -> Result<(), StoreError> {
+        // Of a save that has waited, what was staged then.
+        let source = self.waiting.as_ref().map_or(&self.cache, |waiting| &waiting.entries);
         let entries = |cache: &Cache| -> u64 {
             (fields.first_index.0..).take(entry_count).map(|index| cache.get(Index(index)).map_or(0, <[u8]>::len) as u64).sum()
         };
-        let body_len = batch::body_len(entries(&self.cache));
+        let body_len = batch::body_len(entries(source));
         let (Ok(count), true) = (u32::try_from(entry_count), body_len <= u64::from(BATCH_BODY_LEN_MAX)) else {
             return Err(StoreError::BatchTooLong { len: body_len });
         };
@@ -306,12 +365,13 @@ impl<D: Disk> Store<D> {
         assert!(admitted.is_ok(), "a save that could not be opened again, {admitted:?}: {fields:?} with {count} entries behind {tip:?}");
 
         let batch_len = batch::BATCH_HEADER_LEN as u64 + body_len;
-        if self.current.size < self.used + batch_len {
+        if !self.fits(batch_len) {
             self.roll(batch_len)?;
         }
         let Segment { name, file, .. } = &self.current;
         let seed = Seed { cluster_id: self.cluster_id, segment: *name, offset: self.used };
-        let encoded = (fields.first_index.0..).take(entry_count).filter_map(|index| self.cache.get(Index(index)));
+        let source = self.waiting.as_ref().map_or(&self.cache, |waiting| &waiting.entries);
+        let encoded = (fields.first_index.0..).take(entry_count).filter_map(|index| source.get(Index(index)));
         batch::encode(&mut self.batch, &seed, fields, encoded);
         self.disk.write_at(file, self.used, &self.batch).map_err(io_error(*name, "write"))?;
 
@@ -321,7 +381,7 @@ impl<D: Disk> Store<D> {
         }
         let mut offset = self.used + batch::BATCH_HEADER_LEN as u64;
         for index in (fields.first_index.0..).take(entry_count) {
-            let encoded = self.cache.get(Index(index)).expect("it was staged, and is not saved yet");
+            let encoded = source.get(Index(index)).expect("it was staged, and is not saved yet");
             self.places.push_back(Place::new(*name, offset, encoded));
             offset += encoded.len() as u64;
             self.entry_bytes += encoded.len() as u64;
@@ -330,6 +390,28 @@ impl<D: Disk> Store<D> {
         self.used += batch_len;
         self.last_batch_len = batch_len;
         Ok(())
+    }
+
+    /// Whether the current segment takes a batch of so many bytes.
+    fn fits(&self, batch_len: u64) -> bool {
+        self.used + batch_len <= self.current.size
+    }
+
+    /// Makes sure that a batch of so many bytes has a place, however long that takes. `false`: the disk is full, and nothing happened.
+    fn make_room(&mut self, batch_len: u64) -> Result<bool, StoreError> {
+        self.guarded(|store| {
+            if store.fits(batch_len) || u64::from(BATCH_BODY_LEN_MAX) + (batch::BATCH_HEADER_LEN as u64) < batch_len {
+                return Ok(true);
+            }
+            let name = store.spare.segment.name;
+            match store.spare.make_ready(&mut store.disk, store.cluster_id, batch_len) {
+                Err(error) if is_full(&error) => {
+                    store.no_space = true;
+                    Ok(false)
+                }
+                other => other.map(|()| true).map_err(io_error(name, "preparing")),
+            }
+        })
     }
 
     /// Goes on in the next segment.
@@ -425,6 +507,10 @@ impl Ahead {
     fn clear(&mut self) {
         self.ends.clear();
     }
+}
+
+fn is_full(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
 }
 
 fn io_error(segment: SegmentName, what: &'static str) -> impl Fn(io::Error) -> StoreError {

@@ -397,7 +397,7 @@ impl Server {
     }
 
     fn drive(&mut self, now: Instant) -> Result<(), Failure> {
-        while self.node.has_work() {
+        while self.node.has_work() || self.store.has_room_again() {
             kvnode::drive(&mut self.node, &mut self.store, &mut self.network).map_err(|error| fatal(&error))?;
         }
         if std::mem::take(&mut self.network.saved) {
@@ -444,7 +444,7 @@ impl Server {
             return;
         }
         if no_space {
-            tracing::warn!("the disk is full: as leader this node refuses writes, and it stops when its log has no room left");
+            tracing::warn!("the disk is full: as leader this node refuses writes; what its log has no room for waits");
         } else {
             tracing::info!("the disk has room again");
         }

@@ -144,17 +144,96 @@ fn want_of_space_is_known_while_the_current_segment_still_takes_saves() {
     log.disk.set_space(None);
     log.store.prepare_slice().expect("it is healthy");
     assert!(!log.store.no_space(), "room was made");
+}
+
+/// Appends until a save waits for room: the log, and the entry that waits.
+fn full() -> (Log, Vec<u8>) {
+    let mut log = Log::new();
     log.disk.set_space(Some(74 << 10));
-    let mut index = log.content.last_index() + 1;
-    let error = loop {
-        assert!(index < 1000, "70 KiB never got full");
-        match save(&mut log.store, vote(1, 1), 1, index, &[entry(1, &[1; 900])]) {
-            Ok(_) => index += 1,
-            Err(error) => break error,
+    let entry = entry(1, &[1; 900]);
+    loop {
+        let index = log.content.last_index() + 1;
+        assert!(index < 1000, "74 KiB never got full");
+        match save(&mut log.store, vote(1, 1), 1, index, std::slice::from_ref(&entry)).expect("a full disk is no failure") {
+            SaveStatus::Synced => log.content = log.content.after(vote(1, 1), 1, index, std::slice::from_ref(&entry)),
+            SaveStatus::Pending => return (log, entry),
         }
-    };
-    assert!(matches!(error, StoreError::Io { .. }), "{error}");
-    assert!(error.to_string().starts_with("log/0000000000000004.seg: preparing failed"), "{error}");
+    }
+}
+
+/// As the loop does it, as long as it gets on.
+fn prepare(store: &mut Store<FakeDisk>) {
+    for _ in 0..100 {
+        if store.needs_prepare() {
+            store.prepare_slice().expect("want of space is no failure");
+        }
+    }
+}
+
+#[test]
+fn a_save_on_a_full_disk_waits_for_room_and_is_written_when_there_is() {
+    let (mut log, entry) = full();
+    let index = log.content.last_index() + 1;
+    prepare(&mut log.store);
+    assert_eq!(log.store.poll_saved().expect("it is healthy"), None);
+    assert!(log.store.no_space() && !log.store.has_room_again() && !log.store.needs_seal());
+    assert_eq!(log.store.entry(Index(index)).expect("it is staged"), entry);
+    assert_eq!(log.store.entry(Index(index - 1)).expect("it is there"), entry, "reads go on");
+
+    log.disk.set_space(None);
+    prepare(&mut log.store);
+    assert!(log.store.has_room_again());
+    assert_eq!(log.store.poll_saved().expect("it is healthy"), Some(SaveToken(1)));
+    assert!(!log.store.no_space() && !log.store.has_room_again());
+    log.content = log.content.after(vote(1, 1), 1, index, &[entry]);
+    log.append(b"and on");
+    log.store.seal().expect("the disk is healthy");
+    assert_eq!(open(&log.disk).expect("the log is whole").1, log.content);
+}
+
+#[test]
+fn what_waits_for_room_was_never_promised_and_a_crash_forgets_it() {
+    let (mut log, _) = full();
+    prepare(&mut log.store);
+    log.disk.crash_losing_all();
+    let (mut store, found) = open(&log.disk).expect("the log is whole, on a full disk too");
+    assert_eq!(found, log.content);
+    assert!(store.read(Index(2), Index(found.last_index()), &mut Vec::new()).is_ok());
+}
+
+#[test]
+fn what_is_staged_while_a_save_waits_for_room_replaces_it_in_the_next_one_and_not_in_this() {
+    let (mut log, waits) = full();
+    let index = log.content.last_index() + 1;
+    let other = entry(2, b"of another leader");
+    log.store.stage(Index(index), other.clone());
+    assert_eq!(log.store.entry(Index(index)).expect("it is staged"), other);
+    log.disk.set_space(None);
+    prepare(&mut log.store);
+    assert_eq!(log.store.poll_saved().expect("it is healthy"), Some(SaveToken(1)));
+    assert_eq!(log.store.entry(Index(index)).expect("it is staged"), other, "not saved yet");
+    log.content = log.content.after(vote(1, 1), 1, index, &[waits]);
+    assert_eq!(open(&log.disk).expect("the log is whole").1, log.content);
+    log.save(vote(2, 2), index, std::slice::from_ref(&other));
+    assert_eq!(log.store.entry(Index(index)).expect("it is saved"), other);
+    assert_eq!(open(&log.disk).expect("the log is whole").1, log.content);
+}
+
+#[test]
+fn a_batch_longer_than_the_next_segment_waits_for_room_like_any_other() {
+    let mut log = Log::new();
+    log.disk.set_space(Some(96 << 10));
+    let large = entry(1, &[7; 100_000]);
+    let status = save(&mut log.store, vote(1, 1), 1, 2, std::slice::from_ref(&large)).expect("a full disk is no failure");
+    assert_eq!(status, SaveStatus::Pending);
+    prepare(&mut log.store);
+    assert!(!log.store.has_room_again());
+    log.disk.set_space(None);
+    prepare(&mut log.store);
+    assert_eq!(log.store.poll_saved().expect("it is healthy"), Some(SaveToken(1)));
+    log.content = log.content.after(vote(1, 1), 1, 2, &[large]);
+    log.append(b"and on");
+    assert_eq!(open(&log.disk).expect("the log is whole").1, log.content);
 }
 
 #[test]

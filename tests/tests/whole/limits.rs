@@ -112,3 +112,41 @@ fn a_full_disk_refuses_writes_goes_on_reading_and_takes_writes_again() {
     expect_all(&mut client, "k", count, LEN);
     assert_eq!(client.get("before").expect("a read"), Some(b"all this".to_vec()));
 }
+
+#[test]
+fn a_disk_that_fills_under_large_writes_does_not_stop_the_node() {
+    if host::lacks("mount", "a_disk_that_fills_under_large_writes_does_not_stop_the_node") {
+        return;
+    }
+    let mut random = fastrand::Rng::with_seed(host::seed());
+    for round in 0..4 {
+        let mut cluster = Cluster::prepare(1);
+        let disk = SmallDisk::mount(&cluster.nodes[0].data_dir, 48 << 20);
+        cluster.nodes[0].under = disk.under();
+        cluster.start_all();
+        cluster.wait_healthy();
+        let len = 1 << random.u32(8..=20);
+        let first = random.usize(0..200);
+        let mut client = Client::new(&cluster.endpoints(), Duration::from_secs(20));
+        for number in 0..first {
+            client.put(&format!("first{number:05}"), value(number, 4 << 10)).expect("there is room");
+        }
+        disk.fill_but(random.u64(0..4 << 20));
+        // 64 lines are under way at once: a save may be as long as all of them.
+        let lines: Vec<u8> =
+            (0..(16 << 20) / len).flat_map(|number| [format!("k{number:05}\t").as_bytes(), &value(number, len), b"\n"].concat()).collect();
+        let ran = cluster.kvcli_reading(&lines, ["--timeout", "2s", "load"]).expect_one_of(&[3, 4]);
+        // What it has taken and cannot save waits for room: unknown, until there is some. The rest is refused.
+        let ran = if ran.code == 3 { ran.expect_says(&["the disk of this node is full"]) } else { ran };
+        assert!(cluster.log(0).contains("the disk is full"), "{ran}");
+        let done: usize = ran.stderr.lines().find_map(|line| line.split_once(" lines done")?.0.parse().ok()).expect("an account");
+        host::report(format!("round {round}: {done} values of {len} bytes behind {first} of 4 KiB, then {}", ran.code));
+        expect_all(&mut client, "k", done, len);
+        expect_all(&mut client, "first", first, 4 << 10);
+        disk.free();
+        wait_until("there is room again", PATIENCE, || cluster.kvcli(["put", "after", "all"]).expect_one_of(&[0, 3]).code == 0);
+        let rest: Vec<u8> = lines.split_inclusive(|byte| *byte == b'\n').take(done + 100).flatten().copied().collect();
+        cluster.kvcli_reading(&rest, ["--timeout", "20s", "load", "--from-line", &(done + 1).to_string()]).expect_code(0);
+        expect_all(&mut client, "k", (done + 100).min((16 << 20) / len), len);
+    }
+}
