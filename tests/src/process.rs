@@ -43,3 +43,10 @@ pub fn signal(child: &Child, signal: Signal) {
     let pid = i32::try_from(child.id()).expect("a pid");
     kill(Pid::from_raw(pid), signal).unwrap_or_else(|error| panic!("cannot send {signal} to {pid}: {error}"));
 }
+
+/// A line of `/proc/PID/status` in KiB: `VmRSS:`, `VmHWM:`.
+pub fn memory_kib(pid: u32, field: &str) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("a process");
+    let line = status.lines().find_map(|line| line.strip_prefix(field)).expect("the field");
+    line.split_whitespace().next().and_then(|number| number.parse().ok()).expect("a number")
+}

@@ -4,6 +4,7 @@
 mod acknowledged; // nothing acknowledged is lost or doubled, whoever is killed
 mod bench; // what a failover costs those who write meanwhile
 mod command_line; // what is typed wrongly is named
+mod crowds; // many sessions, many connections
 mod data_directory; // whose directory it is, and who has it open
 mod disks; // nothing is acknowledged before a majority's disks have it
 mod endpoints; // a client reaches the cluster through whichever node answers

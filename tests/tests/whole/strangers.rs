@@ -5,7 +5,7 @@ use std::time::Duration;
 use raft::{DiskId, Incarnation, NodeId};
 use tests::raw::{self, Raw};
 use tests::wait::PATIENCE;
-use tests::{Cluster, host, wait_until};
+use tests::{Cluster, host, process, wait_until};
 use wire::{Hello, Kind, PeerHello, Purpose};
 
 /// Sends bytes to a listener of n1 and expects the end of the connection and at most one line about it.
@@ -49,7 +49,7 @@ fn random_bytes_close_the_connection_and_nothing_else() {
 #[test]
 fn a_huge_length_is_refused_before_anything_is_reserved_for_it() {
     let cluster = Cluster::start(1);
-    let resident = || memory(cluster.pid(0), "VmHWM:");
+    let resident = || process::memory_kib(cluster.pid(0), "VmHWM:");
     let before = resident();
     for peer in [false, true] {
         for _ in 0..20 {
@@ -147,11 +147,4 @@ fn disk_id(dump: &str) -> Option<u128> {
     let behind = &line[line.find("disk")?..];
     let digits = behind.split(|c: char| !c.is_ascii_hexdigit()).find(|word| word.len() == 32)?;
     u128::from_str_radix(digits, 16).ok()
-}
-
-/// A line of `/proc/PID/status`, KiB.
-fn memory(pid: u32, field: &str) -> u64 {
-    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("a process");
-    let line = status.lines().find_map(|line| line.strip_prefix(field)).expect("the field");
-    line.split_whitespace().next().and_then(|number| number.parse().ok()).expect("a number")
 }
