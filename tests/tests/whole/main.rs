@@ -13,6 +13,7 @@ mod ipv6; // every address of another family
 mod labs_kv; // the labs' key/value cases
 mod labs_locks; // the labs' lock, made of conditional puts
 mod labs_puts; // the labs' conditional puts
+mod labs_raft; // the labs' raft cases that are about real connections
 mod labs_rsm; // the labs' replicated counter
 mod labs_scan; // the labs' scans among puts
 mod limits; // what does not fit is refused, and room that is made is used

@@ -1,0 +1,35 @@
+//! The labs' raft cases that are about real connections (rows R-B).
+
+use kvcli::{Clerk, Options};
+use tests::wait::PATIENCE;
+use tests::{Cluster, Status, host};
+
+/// What has crossed the network between the nodes so far: each byte is counted where it is sent and where it arrives.
+fn crossed(cluster: &Cluster, status: &Status) -> u64 {
+    let of_node = |name: &str| status.number(name, "peer_bytes").expect("a counter");
+    cluster.nodes.iter().map(|node| of_node(&node.name)).sum::<u64>() / 2
+}
+
+#[test]
+fn r_b2_each_command_crosses_the_network_once_per_peer() {
+    const SERVERS: u64 = 3;
+    const COMMANDS: u64 = 10;
+    const COMMAND_LEN: u64 = 5000;
+    let cluster = Cluster::start(SERVERS as usize);
+    let endpoints = cluster.endpoints();
+    let mut clerk = Clerk::new(endpoints.split(','), Options { timeout: PATIENCE, ..Options::default() }).expect("a clerk");
+    clerk.put("first", "99").expect("a put");
+    cluster.wait_equal();
+    let mut random = fastrand::Rng::with_seed(host::seed());
+    let before = crossed(&cluster, &cluster.status());
+    for count in 0..COMMANDS {
+        let value: Vec<u8> = (0..COMMAND_LEN).map(|_| random.u8(..)).collect();
+        clerk.put(count.to_string(), value).expect("a put");
+    }
+    cluster.wait_equal();
+    let grown = crossed(&cluster, &cluster.status()) - before;
+    host::report(format!("R-B2: {grown} bytes between {SERVERS} nodes for {COMMANDS} commands of {COMMAND_LEN} bytes"));
+    assert!(grown >= (SERVERS - 1) * COMMANDS * COMMAND_LEN, "{grown} bytes cannot have brought them to everyone");
+    // The lab's own limit: as often as there are servers, and so much again for all else.
+    assert!(grown <= SERVERS * COMMANDS * COMMAND_LEN + 50_000, "{grown} bytes");
+}
