@@ -80,9 +80,9 @@ impl LogPositions {
         self.held().get(self.offset(index)?)
     }
 
-    /// Entries from `first` to the last.
+    /// Entries from `first` to the last; all that are left, if `first` is gone.
     pub fn from(&self, first: Index) -> &[EntryMeta] {
-        self.offset(first).and_then(|offset| self.held().get(offset..)).unwrap_or(&[])
+        self.offset(first.max(self.first_index())).and_then(|offset| self.held().get(offset..)).unwrap_or(&[])
     }
 
     /// The last entry at or before `index` whose term is at most `term`, the base included; `None` if it could only be below the base.
@@ -98,7 +98,7 @@ impl LogPositions {
     }
 
     /// Whether this very entry is in the log, or is its base.
-    pub(crate) fn holds(&self, entry: EntryId) -> bool {
+    pub fn holds(&self, entry: EntryId) -> bool {
         self.term_at(entry.index) == Some(entry.term)
     }
 

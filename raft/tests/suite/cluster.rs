@@ -6,6 +6,8 @@ use std::fmt::Write as _;
 
 use raft::*;
 
+use crate::disk::{Disk, Snapshot};
+
 /// One message on its way.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) struct Envelope {
@@ -24,19 +26,13 @@ pub(crate) struct Start {
     pub(crate) commit: u64,
 }
 
-/// What survives a crash.
-#[derive(Clone, Default)]
-struct Disk {
-    hard_state: HardState,
-    commit_index: Index,
-    entries: Vec<EntryMeta>,
-}
-
 pub(crate) struct Member {
     pub(crate) raft: Raft,
     pub(crate) config: Config,
-    /// Indexes handed out in this life, with the terms of their entries.
+    /// The state machine: what was applied, what a snapshot restored included.
     pub(crate) applied: Vec<EntryId>,
+    /// A snapshot that was fetched from a leader, complete, and is not installed yet.
+    fetched: Option<Snapshot>,
     pub(crate) reads: Vec<(ReadId, Index)>,
     pub(crate) reads_failed: Vec<ReadId>,
     /// Saves that reached the disk, in this life.
@@ -71,6 +67,9 @@ pub(crate) struct Safety {
     /// What was committed somewhere when a read was asked for.
     read_floors: BTreeMap<ReadId, Index>,
     pub(crate) reads_served: usize,
+    /// Snapshots installed, and logs compacted.
+    pub(crate) installs: usize,
+    pub(crate) compactions: usize,
 }
 
 /// Timeouts as in the lab cases: base 10, a heartbeat per tick.
@@ -129,7 +128,7 @@ impl Cluster {
         for (config, Start { term, voted_for, log, commit }) in starts {
             let entries = (1..).zip(log).map(|(index, term)| meta(index, term)).collect();
             let hard_state = HardState { term: Term(term), voted_for: voted_for.map(NodeId) };
-            let disk = Disk { hard_state, commit_index: Index(commit), entries };
+            let disk = Disk { hard_state, commit_index: Index(commit), entries, ..Disk::default() };
             let member = cluster.boot(config.clone(), disk);
             cluster.members.insert(config.id, member);
             cluster.turn(config.id.0);
@@ -137,22 +136,16 @@ impl Cluster {
         cluster
     }
 
-    fn boot(&mut self, mut config: Config, disk: Disk) -> Member {
+    fn boot(&mut self, mut config: Config, mut disk: Disk) -> Member {
         self.lives += 1;
         config.incarnation = Incarnation(self.lives);
-        let recovered = Recovered {
-            hard_state: disk.hard_state,
-            commit_index: disk.commit_index,
-            applied_index: Index(0),
-            snapshot: EntryId::default(),
-            base: EntryId::default(),
-            entries: disk.entries.clone(),
-            membership: self.membership.clone(),
-        };
+        let membership = disk.snapshot.as_ref().map_or_else(|| self.membership.clone(), |snapshot| snapshot.membership.clone());
+        let recovered = Recovered { membership, ..disk.recover() };
         Member {
             raft: Raft::new(config.clone(), recovered),
             config,
-            applied: Vec::new(),
+            applied: disk.snapshot.clone().map_or_else(Vec::new, |snapshot| snapshot.applied),
+            fetched: None,
             reads: Vec::new(),
             reads_failed: Vec::new(),
             saved: Vec::new(),
@@ -246,11 +239,7 @@ impl Cluster {
             assert_eq!(member.applied.last().map_or(Index(0), |entry| entry.index).next(), first, "a gap in what n{node} applies");
             for index in (first.0..=last.0).map(Index) {
                 let term = member.raft.log().term_at(index).expect("handed out entries are in the log");
-                assert_eq!(
-                    member.disk.entries.get(usize::try_from(index.0).unwrap() - 1).map(|entry| entry.term),
-                    Some(term),
-                    "{index} is on disk"
-                );
+                assert_eq!(member.disk.term_at(index), Some(term), "{index} is on disk");
                 member.applied.push(EntryId { index, term });
             }
             self.input(node, |raft| raft.applied(last));
@@ -397,6 +386,67 @@ impl Cluster {
         self.turn(node);
     }
 
+    /// Writes a snapshot of everything applied.
+    pub(crate) fn take_snapshot(&mut self, node: u64) {
+        let membership = self.raft(node).membership().clone();
+        let member = self.members.get_mut(&NodeId(node)).unwrap();
+        let snapshot = Snapshot { applied: member.applied.clone(), membership };
+        let last = snapshot.last();
+        member.disk.snapshot = Some(snapshot);
+        self.trace.push(format!("n{node} takes the snapshot {last}"));
+        self.input(node, |raft| raft.snapshot_taken(last));
+    }
+
+    pub(crate) fn compact(&mut self, node: u64, to: Index) {
+        self.input(node, |raft| raft.compact(to));
+        self.members.get_mut(&NodeId(node)).unwrap().disk.compact(to);
+        self.safety.compactions += 1;
+        self.trace.push(format!("n{node} compacts to {}", self.raft(node).log().base()));
+    }
+
+    /// Both, with nothing kept.
+    pub(crate) fn compact_all(&mut self, node: u64) {
+        self.take_snapshot(node);
+        self.compact(node, self.raft(node).snapshot().index);
+    }
+
+    /// A transfer, begun and ended in an instant: the snapshot that the node wants, or the newer one that the leader has by now. Whether
+    /// there was anything to fetch.
+    pub(crate) fn fetch(&mut self, node: u64) -> bool {
+        let Some((leader, wanted)) = self.raft(node).wanted_snapshot().filter(|(leader, _)| self.is_up(leader.0)) else { return false };
+        let has_it = |snapshot: &&Snapshot| wanted.index <= snapshot.last().index;
+        let Some(snapshot) = self.members[&leader].disk.snapshot.as_ref().filter(has_it).cloned() else { return false };
+        self.trace.push(format!("n{node} fetches the snapshot {} from {leader}", snapshot.last()));
+        self.members.get_mut(&NodeId(node)).unwrap().fetched = Some(snapshot);
+        true
+    }
+
+    /// What was fetched replaces everything, if it is still needed and nothing is in the way. Whether it did.
+    pub(crate) fn install(&mut self, node: u64) -> bool {
+        let Member { raft, fetched, disk, applied, .. } = self.members.get_mut(&NodeId(node)).unwrap();
+        let may = |snapshot: &Snapshot| !raft.is_leader() && !raft.has_outstanding_save() && raft.needs_snapshot(snapshot.last());
+        let Some(snapshot) = fetched.take_if(|snapshot| may(snapshot)) else { return false };
+        let last = snapshot.last();
+        disk.snapshot = Some(snapshot.clone());
+        disk.replace_log(last, raft.hard_state());
+        applied.clone_from(&snapshot.applied);
+        self.safety.check_snapshot(&snapshot);
+        self.trace.push(format!("n{node} installs the snapshot {last}"));
+        self.input(node, |raft| raft.install(last, snapshot.membership));
+        self.turn(node);
+        true
+    }
+
+    /// The process dies in the middle of an install: the snapshot has its name, the log is still the old one.
+    pub(crate) fn crash_installing(&mut self, node: u64) {
+        let Member { raft, fetched, disk, .. } = self.members.get_mut(&NodeId(node)).unwrap();
+        let may = |snapshot: &Snapshot| !raft.is_leader() && !raft.has_outstanding_save() && raft.needs_snapshot(snapshot.last());
+        if let Some(snapshot) = fetched.take_if(|snapshot| may(snapshot)) {
+            disk.snapshot = Some(snapshot);
+        }
+        self.crash(node, false);
+    }
+
     /// From now on saves stay outstanding until `finish_save`.
     pub(crate) fn hold_saves(&mut self, node: u64) {
         self.members.get_mut(&NodeId(node)).unwrap().holds_saves = true;
@@ -416,19 +466,6 @@ impl Cluster {
     }
 }
 
-impl Disk {
-    fn write(&mut self, save: &Save) {
-        self.hard_state = save.hard_state;
-        self.commit_index = save.commit_index;
-        if let Some(first) = save.entries.first() {
-            let keep = usize::try_from(first.index.0).unwrap() - 1;
-            assert!(keep <= self.entries.len(), "a save begins at {} behind {} entries", first.index, self.entries.len());
-            self.entries.truncate(keep);
-            self.entries.extend(&save.entries);
-        }
-    }
-}
-
 impl Safety {
     fn check(&mut self, node: NodeId, members: &BTreeMap<NodeId, Member>) {
         let raft = &members[&node].raft;
@@ -440,16 +477,20 @@ impl Safety {
             if is_new {
                 for (index, (entry, known_in)) in &self.committed {
                     let held = raft.log().term_at(*index);
+                    let is_in_snapshot = *index < raft.log().base().index; // compared when it was taken or installed
                     assert!(
-                        term <= *known_in || held == Some(*entry),
+                        term <= *known_in || is_in_snapshot || held == Some(*entry),
                         "{raft} lacks {index}/{entry}, committed in {known_in} (Leader Completeness)"
                     );
                 }
             }
         }
-        for index in (1..=raft.commit_index().0).rev().map(Index) {
+        for index in (raft.log().base().index.0.max(1)..=raft.commit_index().0).rev().map(Index) {
             let entry = raft.log().term_at(index).expect("committed entries are in the log");
-            let known = *self.committed.entry(index).or_insert((entry, term));
+            let Some(known) = self.committed.get(&index).copied() else {
+                self.committed.insert(index, (entry, term));
+                continue;
+            };
             assert_eq!(known.0, entry, "{raft} committed {index}/{entry}, another node {index}/{} (State Machine Safety)", known.0);
             if known.1 <= term {
                 if index.0 + 8 < raft.commit_index().0 {
@@ -461,6 +502,15 @@ impl Safety {
         }
         for other in members.values().filter(|other| other.raft.id() != node) {
             check_log_matching(raft.log(), other.raft.log());
+        }
+    }
+
+    fn check_snapshot(&mut self, snapshot: &Snapshot) {
+        self.installs += 1;
+        assert_eq!(snapshot.applied.len() as u64, snapshot.last().index.0, "a snapshot with gaps");
+        for entry in &snapshot.applied {
+            let (committed, _) = self.committed[&entry.index];
+            assert_eq!(committed, entry.term, "the snapshot {} holds {entry}, which was not committed", snapshot.last());
         }
     }
 
@@ -476,7 +526,8 @@ impl Safety {
 fn check_log_matching(one: &LogPositions, other: &LogPositions) {
     let last = one.last_index().min(other.last_index());
     let mut matched = false;
-    for index in (1..=last.0).rev().map(Index) {
+    let first = one.base().index.max(other.base().index).max(Index(1));
+    for index in (first.0..=last.0).rev().map(Index) {
         let agrees = one.term_at(index) == other.term_at(index);
         assert!(
             agrees || !matched,

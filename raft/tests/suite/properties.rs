@@ -28,6 +28,12 @@ enum Event {
     Heal,
     Crash { node: u8, save_survives: bool },
     Restart { node: u8 },
+    TakeSnapshot { node: u8 },
+    Compact { node: u8, kept: u8 },
+    Fetch { node: u8 },
+    Install { node: u8 },
+    CrashInstalling { node: u8 },
+    LeaveBehind { node: u8 },
 }
 
 fn event() -> impl Strategy<Value = Event> {
@@ -40,7 +46,7 @@ fn event() -> impl Strategy<Value = Event> {
         12 => (1u8..30).prop_map(|count| Event::DeliverMany { count }),
         2 => byte().prop_map(|at| Event::Drop { at }),
         2 => byte().prop_map(|at| Event::Repeat { at }),
-        8 => (byte(), 1u8..4).prop_map(|(node, count)| Event::Propose { node, count }),
+        10 => (byte(), 1u8..4).prop_map(|(node, count)| Event::Propose { node, count }),
         4 => byte().prop_map(|node| Event::Read { node }),
         1 => byte().prop_map(|node| Event::Campaign { node }),
         2 => byte().prop_map(|node| Event::LeaderLost { node }),
@@ -54,6 +60,12 @@ fn event() -> impl Strategy<Value = Event> {
         3 => Just(Event::Heal),
         2 => (byte(), any::<bool>()).prop_map(|(node, save_survives)| Event::Crash { node, save_survives }),
         8 => byte().prop_map(|node| Event::Restart { node }),
+        3 => byte().prop_map(|node| Event::TakeSnapshot { node }),
+        4 => (byte(), 0u8..6).prop_map(|(node, kept)| Event::Compact { node, kept }),
+        8 => byte().prop_map(|node| Event::Fetch { node }),
+        8 => byte().prop_map(|node| Event::Install { node }),
+        1 => byte().prop_map(|node| Event::CrashInstalling { node }),
+        6 => byte().prop_map(|node| Event::LeaveBehind { node }),
     ]
 }
 
@@ -160,7 +172,46 @@ impl Run {
                     self.cluster.restart(node);
                 }
             }
+            Event::TakeSnapshot { node } => {
+                let has_news = |node: &u64| self.cluster.raft(*node).snapshot().index < self.cluster.raft(*node).applied_index();
+                self.up(node).filter(has_news).into_iter().for_each(|node| self.cluster.take_snapshot(node));
+            }
+            // The last entries are often kept, for followers that are only a little behind.
+            Event::Compact { node, kept } => {
+                if let Some(node) = self.up(node) {
+                    let (base, snapshot) = (self.cluster.raft(node).log().base(), self.cluster.raft(node).snapshot());
+                    let to = snapshot.index.0.saturating_sub(u64::from(kept));
+                    if base.index.0 < to {
+                        self.cluster.compact(node, raft::Index(to));
+                    }
+                }
+            }
+            // Whoever finds something to fetch or to install: most nodes do not.
+            Event::Fetch { node } => _ = self.from_here_on(node).into_iter().any(|node| self.cluster.fetch(node)),
+            Event::Install { node } => _ = self.from_here_on(node).into_iter().any(|node| self.cluster.install(node)),
+            Event::CrashInstalling { node } => self.up(node).into_iter().for_each(|node| self.cluster.crash_installing(node)),
+            // A node is cut off while the leader commits and compacts: it will need a snapshot, if nothing else happens before.
+            Event::LeaveBehind { node: byte } => {
+                if let (Some(node), Some(leader)) = (self.up(byte), self.cluster.leader())
+                    && node != leader
+                {
+                    self.cluster.isolate(node);
+                    let _refused_if_deposed = self.cluster.propose(leader);
+                    self.cluster.settle();
+                    self.happen(Event::TakeSnapshot { node: u8::try_from(leader - 1).unwrap() });
+                    self.happen(Event::Compact { node: u8::try_from(leader - 1).unwrap(), kept: 0 });
+                    self.cluster.heal();
+                    if byte < 128 {
+                        self.cluster.beat(leader);
+                    }
+                }
+            }
         }
+    }
+
+    /// Every node that is up, from this one on.
+    fn from_here_on(&self, byte: u8) -> Vec<u64> {
+        (0..self.count).map(|offset| (u64::from(byte) + offset) % self.count + 1).filter(|node| self.cluster.is_up(*node)).collect()
     }
 
     fn take(&mut self, at: u8) -> Option<crate::cluster::Envelope> {
@@ -188,13 +239,18 @@ impl Run {
         let mut proposed = None;
         for _ in 0..400 {
             self.cluster.tick_all();
+            for node in self.cluster.ids() {
+                self.cluster.fetch(node);
+                self.cluster.install(node);
+            }
             let Some(leader) = self.cluster.leader() else { continue };
             let id = *proposed.get_or_insert_with(|| {
                 let id = self.cluster.propose(leader).expect("the leader is not busy");
                 self.cluster.settle();
                 id
             });
-            if self.cluster.raft(leader).log().term_at(id.index) != Some(id.term) {
+            let log = self.cluster.raft(leader).log();
+            if log.base().index < id.index && !log.holds(id) {
                 proposed = None; // lost with an old leader, legally
                 continue;
             }
@@ -233,10 +289,10 @@ proptest! {
 
 /// The schedules above are worth nothing if nothing happens in them.
 #[test]
-fn random_schedules_exercise_leaders_commits_and_reads() {
+fn random_schedules_exercise_leaders_commits_reads_and_snapshots() {
     use proptest::strategy::ValueTree;
     let mut runner = proptest::test_runner::TestRunner::deterministic();
-    let (mut terms, mut committed, mut reads) = (0, 0, 0);
+    let (mut terms, mut committed, mut reads, mut compactions, mut installs) = (0, 0, 0, 0, 0);
     for _ in 0..20 {
         let events = proptest::collection::vec(event(), 600).new_tree(&mut runner).unwrap().current();
         let mut run = Run { cluster: Cluster::new(3), count: 3, reads: 0 };
@@ -244,8 +300,11 @@ fn random_schedules_exercise_leaders_commits_and_reads() {
         terms += run.cluster.ids().into_iter().map(|node| run.cluster.raft(node).term().0).max().unwrap();
         committed += run.cluster.safety.committed.len();
         reads += run.cluster.safety.reads_served;
+        compactions += run.cluster.safety.compactions;
+        installs += run.cluster.safety.installs;
     }
-    assert!(50 < terms && 300 < committed && 50 < reads, "{terms} terms, {committed} commits, {reads} reads in 20 runs");
+    let happened = format!("{terms} terms, {committed} commits, {reads} reads, {compactions} compactions, {installs} installs in 20 runs");
+    assert!(50 < terms && 300 < committed && 50 < reads && 50 < compactions && 10 < installs, "{happened}");
 }
 
 #[test]

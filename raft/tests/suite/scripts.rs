@@ -19,7 +19,9 @@ use crate::cluster::{Cluster, Envelope, Start, config, notation};
 /// propose n1 [count=N] [bytes=N]   read n1 N   step_down n1   lost n1 leader=n2   unreachable n1 peer=n2
 /// turn n1 ..            settle          deliver [from=n1] [to=n2] [max=N]   what is on its way now
 /// drop [from=n1] [to=n2]   repeat [from=n1] [to=n2]   reverse   lose, double or turn round what is on its way
-/// cut n1 n2   isolate n1   heal   crash n1 [save=lost|done]   restart n1   hold n1   finish n1   saves stay under way, or end
+/// snapshot n1 ..   compact n1 [to=i2]   everything applied; all of it, or up to there, leaves the log
+/// fetch n3 ..   install n3 ..   a whole snapshot from the leader that offered it; it replaces state and log
+/// cut n1 n2   isolate n1   heal   crash n1 [save=lost|done] [installing=yes]   restart n1   hold n1   finish n1   saves stay under way, or end
 /// status [n1 ..]   log [n1 ..]   progress n1           (a command in parentheses is not shown)
 /// ```
 struct Runner {
@@ -107,9 +109,32 @@ impl Runner {
             "heal" => self.cluster.heal(),
             "crash" => {
                 let save_survives = args.take_key("save") == Some("done");
+                if args.take_key("installing") == Some("yes") {
+                    nodes(args)?.into_iter().for_each(|node| self.cluster.crash_installing(node));
+                }
                 nodes(args)?.into_iter().for_each(|node| self.cluster.crash(node, save_survives));
             }
             "restart" => nodes(args)?.into_iter().for_each(|node| self.cluster.restart(node)),
+            "snapshot" => nodes(args)?.into_iter().for_each(|node| self.cluster.take_snapshot(node)),
+            "compact" => {
+                let (to, node) = (args.take_key("to").map(|to| to.trim_start_matches('i').parse()).transpose()?, node(args)?);
+                let to = to.map_or_else(|| self.cluster.raft(node).snapshot().index, Index);
+                self.cluster.compact(node, to);
+            }
+            "fetch" => {
+                for node in nodes(args)? {
+                    if !self.cluster.fetch(node) {
+                        output.push_str(&format!("n{node} has nothing to fetch\n"));
+                    }
+                }
+            }
+            "install" => {
+                for node in nodes(args)? {
+                    if !self.cluster.install(node) {
+                        output.push_str(&format!("n{node} has nothing to install\n"));
+                    }
+                }
+            }
             "hold" => nodes(args)?.into_iter().for_each(|node| self.cluster.hold_saves(node)),
             "finish" => nodes(args)?.into_iter().for_each(|node| self.cluster.finish_save(node)),
             "status" => {
@@ -122,12 +147,18 @@ impl Runner {
                 for node in self.nodes_or_all(args)? {
                     let entries = self.cluster.raft(node).log().from(Index(1));
                     let entries: Vec<String> = entries.iter().map(|entry| entry.id().to_string()).collect();
-                    output.push_str(&format!("n{node}: {}\n", entries.join(" ")));
+                    let base = self.cluster.raft(node).log().base();
+                    let base = if base == EntryId::default() { String::new() } else { format!(" (up to {base})") };
+                    output.push_str(&format!("n{node}:{base} {}\n", entries.join(" ")));
                 }
             }
             "progress" => {
                 for (peer, progress) in self.cluster.raft(node(args)?).progress() {
-                    let pace = if progress.is_replicating() { "replicate" } else { "probe" };
+                    let pace = match (progress.is_replicating(), progress.needs_snapshot()) {
+                        (true, _) => "replicate",
+                        (_, true) => "snapshot",
+                        _ => "probe",
+                    };
                     let (matched, next, inflight) = (progress.match_index(), progress.next_index(), progress.inflight_appends());
                     output.push_str(&format!("{peer}: {pace}, match {matched}, next {next}, {inflight} in flight\n"));
                 }

@@ -27,6 +27,14 @@ pub(crate) fn heartbeat_reply(term: u64) -> Message {
     Message::HeartbeatReply { term: Term(term), read_token: None }
 }
 
+pub(crate) fn entry_id(index: u64, term: u64) -> EntryId {
+    EntryId { index: Index(index), term: Term(term) }
+}
+
+pub(crate) fn offer(term: u64, last: (u64, u64)) -> Message {
+    Message::InstallSnapshot { term: Term(term), last_included: entry_id(last.0, last.1) }
+}
+
 pub(crate) fn vote(term: u64, last: (u64, u64)) -> Message {
     Message::RequestVote { term: Term(term), last_log_index: Index(last.0), last_log_term: Term(last.1), transfer: false }
 }
