@@ -3,10 +3,14 @@
 
 use std::time::Duration;
 
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use raft::Index;
 use tests::client::{Client, Failed};
 use tests::disk::SmallDisk;
+use tests::raw::Raw;
 use tests::wait::PATIENCE;
 use tests::{Cluster, host, wait_until};
+use wire::{BusyReason, CallId, Op, Reply, Request, Scan, SessionId};
 
 /// Puts values of so many bytes under numbered keys until one is refused; how many were done, and what the refusal said.
 #[track_caller]
@@ -149,4 +153,178 @@ fn a_disk_that_fills_under_large_writes_does_not_stop_the_node() {
         cluster.kvcli_reading(&rest, ["--timeout", "20s", "load", "--from-line", &(done + 1).to_string()]).expect_code(0);
         expect_all(&mut client, "k", (done + 100).min((16 << 20) / len), len);
     }
+}
+
+#[test]
+fn a_follower_whose_disk_is_full_hinders_nobody_and_catches_up() {
+    if host::lacks("mount", "a_follower_whose_disk_is_full_hinders_nobody_and_catches_up") {
+        return;
+    }
+    let mut cluster = Cluster::start(3);
+    let number = cluster.follower();
+    cluster.kill(number);
+    let disk = SmallDisk::mount(&cluster.nodes[number].data_dir, 24 << 20);
+    cluster.nodes[number].under = disk.under();
+    cluster.start_node(number);
+    cluster.wait_healthy();
+    disk.fill_but(64 << 10);
+    let pid = cluster.pid(number);
+    let mut client = Client::new(&cluster.endpoints(), Duration::from_secs(20));
+    for key in 0..100 {
+        client.put(&format!("k{key:05}"), value(key, 64 << 10)).expect("the others have room");
+    }
+    wait_until("it says so", PATIENCE, || cluster.log(number).contains("the disk is full"));
+    assert!(cluster.status().node(&cluster.nodes[number].name)["reachable"] == true, "{:#}", cluster.status().0);
+    disk.free();
+    cluster.wait_equal();
+    assert_eq!(cluster.pid(number), pid, "it never stopped");
+    expect_all(&mut client, "k", 100, 64 << 10);
+}
+
+/// A cluster whose leader goes on for some 8 seconds while nobody answers it; so an election takes as long.
+fn patient_cluster() -> (Cluster, usize) {
+    let mut cluster = Cluster::prepare(3);
+    cluster.run_args.extend(["--election-ticks", "800"].map(String::from));
+    cluster.start_all();
+    cluster.wait_healthy();
+    let leader = cluster.leader();
+    (cluster, leader)
+}
+
+fn pause_all_but(cluster: &mut Cluster, leader: usize) {
+    (0..3).filter(|number| *number != leader).for_each(|number| cluster.pause(number));
+}
+
+fn resume_all_but(cluster: &mut Cluster, leader: usize) {
+    (0..3).filter(|number| *number != leader).for_each(|number| cluster.resume(number));
+}
+
+/// A put as the first call of a session of its own.
+fn put_command(session: u128, birth_index: Index, key: &[u8], value: &[u8]) -> Vec<u8> {
+    let call = CallId { session: SessionId(session), birth_index, seq: 1, first_unanswered: 1 };
+    let mut command = Vec::new();
+    wire::encode_write(&call, &Op::Put { key, value }, &mut command);
+    command
+}
+
+#[test]
+fn without_a_majority_a_leader_holds_64_mib_refuses_the_rest_and_loses_nothing() {
+    const OFFERED: usize = 160;
+    let (mut cluster, leader) = patient_cluster();
+    pause_all_but(&mut cluster, leader);
+    // Three connections, each with as many requests as one may have under way.
+    let mut raws: Vec<Raw> = Vec::new();
+    for from in (0..OFFERED).step_by(60) {
+        let (mut raw, welcome) = Raw::client(&cluster.nodes[leader].client_addr);
+        for number in from..OFFERED.min(from + 60) {
+            let key = format!("large{number:05}");
+            let session = fastrand::u128(..);
+            let command = put_command(session, welcome.applied_index, key.as_bytes(), &value(number, 1 << 20));
+            raw.request(number as u64, &Request::Write { command: &command });
+        }
+        raws.push(raw);
+    }
+    let mut refused = Vec::new();
+    while refused.len() < OFFERED - 63 {
+        for raw in &mut raws {
+            while let Some((id, reply)) = raw.reply_within(Duration::from_millis(10)) {
+                let is_busy = matches!(reply, Reply::Busy { reason: BusyReason::Uncommitted });
+                assert!(is_busy, "{reply:?} after {} refusals\n{}", refused.len(), cluster.log(leader));
+                refused.push(id);
+            }
+        }
+    }
+    let peak = tests::process::memory_kib(cluster.pid(leader), "VmHWM:");
+    host::report(format!("{OFFERED} MiB offered, {} MiB refused, at most {} MiB resident", refused.len(), peak >> 10));
+    assert!(peak < 128 << 10, "{peak} KiB");
+    let file = cluster.path().join("large");
+    std::fs::write(&file, vec![b'x'; 1 << 20]).expect("a file");
+    let args = ["--timeout".as_ref(), "500ms".as_ref(), "put".as_ref(), "one more".as_ref(), "--file".as_ref(), file.as_os_str()];
+    cluster.kvcli_at([leader], args).expect_code(3).expect_says(&["busy: too many bytes wait for a majority"]);
+
+    resume_all_but(&mut cluster, leader);
+    let mut done = Vec::new();
+    while done.len() + refused.len() < OFFERED {
+        for raw in &mut raws {
+            while let Some((id, reply)) = raw.reply_within(Duration::from_millis(10)) {
+                assert!(matches!(reply, Reply::Written(_)), "{reply:?} after {} were done\n{}", done.len(), cluster.log(leader));
+                done.push(id);
+            }
+        }
+    }
+    let mut client = Client::new(&cluster.endpoints(), Duration::from_secs(20));
+    for number in 0..OFFERED {
+        let expected = done.contains(&(number as u64)).then(|| value(number, 1 << 20));
+        assert!(client.get(&format!("large{number:05}")).expect("a read") == expected, "{number}: done {done:?}");
+    }
+    cluster.kvcli(["get", "one more"]).expect_code(1);
+    cluster.kvcli(["put", "one more", "now"]).expect_code(0);
+    cluster.wait_equal();
+}
+
+#[test]
+fn whoever_comes_when_65536_requests_wait_is_told_busy_and_is_served_later() {
+    const CONNECTIONS: usize = 1024;
+    let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE).expect("a limit");
+    assert!(hard > 1_400, "a limit of {hard} open files leaves no room for {CONNECTIONS} connections (ulimit -Hn)");
+    setrlimit(Resource::RLIMIT_NOFILE, hard, hard).expect("what is allowed");
+    let (mut cluster, leader) = patient_cluster();
+    cluster.kvcli(["put", "k", "v"]).expect_code(0);
+    let mut raws: Vec<Raw> = (0..CONNECTIONS).map(|_| Raw::client(&cluster.nodes[leader].client_addr).0).collect();
+    pause_all_but(&mut cluster, leader);
+    // Reads that were asked for before the others stopped would be answered.
+    for raw in &mut raws {
+        for id in 0..64 {
+            raw.request(id, &Request::Get { key: b"k" });
+        }
+    }
+    // It may not have read all of them yet: ask on until the table is full.
+    let (mut extra, _) = Raw::client(&cluster.nodes[leader].client_addr);
+    let is_full = (0..64).any(|id| {
+        extra.request(id, &Request::Get { key: b"k" });
+        matches!(extra.reply_within(Duration::from_millis(50)), Some((_, Reply::Busy { reason: BusyReason::Waiting })))
+    });
+    assert!(is_full, "{}", cluster.log(leader));
+    for command in [&["put", "k", "another"][..], &["get", "k"], &["scan"], &["delete", "k"]] {
+        let args = ["--timeout", "500ms"].into_iter().chain(command.iter().copied());
+        cluster.kvcli_at([leader], args).expect_code(3).expect_says(&["busy: too many requests wait"]);
+    }
+    resume_all_but(&mut cluster, leader);
+    let mut served = 0;
+    for _ in 0..64 {
+        for raw in &mut raws {
+            match raw.reply().1 {
+                Reply::Value { value: Some(value), .. } => served += usize::from(value.value == b"v"),
+                Reply::Busy { reason: BusyReason::Waiting } => {}
+                other => panic!("{other:?}\n{}", cluster.log(leader)),
+            }
+        }
+    }
+    assert!(served >= (CONNECTIONS - 1) * 64, "only {served}: ours took the place of few");
+    cluster.kvcli(["put", "k", "another"]).expect_code(0);
+}
+
+#[test]
+fn whoever_scans_when_256_scans_are_open_is_told_busy_and_is_served_when_one_is_gone() {
+    let cluster = Cluster::start(1);
+    let mut client = Client::new(&cluster.endpoints(), Duration::from_secs(20));
+    for number in 0..4 {
+        client.put(&format!("k{number:05}"), value(number, 200_000)).expect("there is room");
+    }
+    let (mut raw, _) = Raw::client(&cluster.nodes[0].client_addr);
+    let scan = Request::Scan(Scan { stale: false, keys_only: false, from: b"", to: None, limit: None });
+    let mut busy = 0;
+    for id in 0..257 {
+        raw.request(id, &scan);
+        match raw.reply().1 {
+            Reply::Page(page) => assert!(!page.last, "it is still open"),
+            Reply::Busy { reason: BusyReason::Waiting } => busy += 1,
+            other => panic!("{other:?}"),
+        }
+    }
+    assert_eq!(busy, 1);
+    cluster.kvcli(["--timeout", "500ms", "dump"]).expect_code(3).expect_says(&["busy"]);
+    cluster.kvcli(["get", "k00000"]).expect_code(0);
+    drop(raw);
+    assert!(cluster.kvcli(["dump"]).expect_code(0).stdout.len() > 800_000);
 }
