@@ -5,14 +5,18 @@
 //! |-------:|-----:|-----------------|---------------------------------------------------------------------------------------|
 //! |      0 |    4 | header_crc      | CRC-32C of bytes 4 to 64, seeded with cluster, segment, offset                        |
 //! |      4 |    4 | body_crc        | of the body, zeros at its end included, seeded alike: a rotten body keeps its identity |
-//! |      8 |    4 | body_len        | a multiple of 8, 0 to `BATCH_BODY_LEN_MAX`; 0 repeats the hard state only             |
+//! |      8 |    4 | body_len        | a multiple of 8, 0 to `BATCH_BODY_LEN_MAX`; 0: no entries, the hard state only        |
 //! |     12 |    4 | entry_count     | 0 if and only if `body_len` is                                                        |
 //! |     16 |    8 | first_index     | at or below the last index: replaces everything from here; no entries: the next index |
 //! |     24 |    8 | last_entry_term | of the log's last entry, counting this batch                                          |
 //! |     32 |    8 | term            | hard state                                                                            |
 //! |     40 |    8 | voted_for       | hard state; 0: nobody                                                                 |
 //! |     48 |    8 | commit          | a hint: everything up to here is committed                                            |
-//! |     56 |    8 | zero            | kept for kinds of batch to come; anything else is no batch of this version            |
+//! |     56 |    4 | kind            | 0: entries; 1: *base*, see below; anything else is no batch of this version           |
+//! |     60 |    4 | zero            |                                                                                       |
+//!
+//! A base batch has no entries. It says that the log begins here: the entry before its first has the index `first_index` - 1 and the term
+//! `last_entry_term`, a snapshot holds everything up to there, and what stands in older batches is gone.
 //!
 //! Batches stand at offsets that are multiples of 8, the first right behind the segment's header, each right behind the one before.
 //! "Seeded" means that cluster id (16 bytes), segment sequence (8) and the batch's offset (8) go into the checksum first.
@@ -33,6 +37,15 @@ const ALIGNMENT: usize = 8;
 /// Terms and indexes of anything that raft wrote are below this.
 const NUMBER_LIMIT: u64 = 1 << 56;
 
+/// What a batch does to the log.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum BatchKind {
+    /// Adds entries, in place of those from the first of them on; or none.
+    Entries,
+    /// Begins the log anew, behind a snapshot.
+    Base,
+}
+
 /// The fixed part of a batch.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct BatchHeader {
@@ -50,6 +63,8 @@ pub struct BatchHeader {
     pub hard_state: HardState,
     /// Everything up to here is committed.
     pub commit_index: Index,
+    /// Entries, or a new beginning.
+    pub kind: BatchKind,
 }
 
 impl BatchHeader {
@@ -68,6 +83,7 @@ impl BatchHeader {
         bytes[32..40].copy_from_slice(&self.hard_state.term.0.to_le_bytes());
         bytes[40..48].copy_from_slice(&self.hard_state.voted_for.map_or(0, |node| node.0).to_le_bytes());
         bytes[48..56].copy_from_slice(&self.commit_index.0.to_le_bytes());
+        bytes[56..60].copy_from_slice(&u32::from(self.kind == BatchKind::Base).to_le_bytes());
         let header_crc = seed.checksum(&bytes[4..]);
         bytes[0..4].copy_from_slice(&header_crc.to_le_bytes());
         bytes
@@ -79,10 +95,13 @@ impl BatchHeader {
         let u64_at = |at: usize| u64::from_le_bytes(std::array::from_fn(|i| bytes[at + i]));
         let (body_len, entry_count) = (u32_at(8), u32_at(12));
         // Cheap questions first: the search behind a bad batch asks them at every eighth byte.
-        let plausible = bytes[56..64] == [0; 8]
-            && body_len <= BATCH_BODY_LEN_MAX
-            && (body_len as usize).is_multiple_of(ALIGNMENT)
-            && (body_len == 0) == (entry_count == 0);
+        let kind = match u64_at(56) {
+            0 => BatchKind::Entries,
+            1 if body_len == 0 => BatchKind::Base,
+            _ => return None,
+        };
+        let plausible =
+            body_len <= BATCH_BODY_LEN_MAX && (body_len as usize).is_multiple_of(ALIGNMENT) && (body_len == 0) == (entry_count == 0);
         if !plausible || u32_at(0) != seed.checksum(&bytes[4..]) {
             return None;
         }
@@ -100,6 +119,7 @@ impl BatchHeader {
                 },
             },
             commit_index: Index(u64_at(48)),
+            kind,
         })
     }
 }
@@ -107,6 +127,7 @@ impl BatchHeader {
 /// What a batch says besides its entries.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct BatchFields {
+    pub(crate) kind: BatchKind,
     pub(crate) first_index: Index,
     pub(crate) last_entry_term: Term,
     pub(crate) hard_state: HardState,
@@ -137,6 +158,7 @@ pub(crate) fn encode<'a>(out: &mut Vec<u8>, seed: &Seed, fields: &BatchFields, e
         last_entry_term: fields.last_entry_term,
         hard_state: fields.hard_state,
         commit_index: fields.commit_index,
+        kind: fields.kind,
     };
     out[..BATCH_HEADER_LEN].copy_from_slice(&header.encode(seed));
 }
@@ -177,7 +199,7 @@ pub(crate) fn entries<'a>(header: &BatchHeader, body: &'a [u8]) -> Result<Vec<Bo
 /// The end of the log so far: what a batch must fit to.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Tip {
-    /// The entry before the log's first.
+    /// No batch replaces anything at or below this.
     pub(crate) base_index: Index,
     pub(crate) last_index: Index,
     pub(crate) hard_state: HardState,
@@ -186,13 +208,17 @@ pub(crate) struct Tip {
 impl Tip {
     /// Whether a batch may follow. What `save` writes must pass, or the log could not be opened again.
     pub(crate) fn admits(&self, fields: &BatchFields, entry_count: u32) -> Result<(), Nonsense> {
-        let BatchFields { first_index, last_entry_term, hard_state, commit_index } = *fields;
+        let BatchFields { kind, first_index, last_entry_term, hard_state, commit_index } = *fields;
         let last_index = first_index.0.saturating_add(u64::from(entry_count));
         if [last_index, last_entry_term.0, hard_state.term.0, commit_index.0].iter().any(|number| *number >= NUMBER_LIMIT) {
             return Err(Nonsense::Range);
         }
         let next = self.last_index.next();
-        if first_index > next || first_index <= self.base_index || (entry_count == 0 && first_index != next) {
+        let follows = match kind {
+            BatchKind::Entries => first_index <= next && (entry_count > 0 || first_index == next),
+            BatchKind::Base => true,
+        };
+        if !follows || first_index <= self.base_index {
             return Err(Nonsense::Gap);
         }
         if hard_state.term < self.hard_state.term {
@@ -296,6 +322,7 @@ mod tests {
     fn one_entry() -> (BatchFields, Vec<u8>) {
         let header = EntryHeader { term: Term(7), time_ms: 1000, payload_len: 3, kind: raft::EntryKind::Command };
         let fields = BatchFields {
+            kind: BatchKind::Entries,
             first_index: Index(9),
             last_entry_term: Term(7),
             hard_state: HardState { term: Term(8), voted_for: Some(NodeId(3)) },
@@ -331,7 +358,8 @@ mod tests {
              08 00 00 00 00 00 00 00 00 00 00 00 00 00 00 00 \
              09 00 00 00 00 00 00 00 00 00 00 00 00 00 00 00");
         let hard_state = HardState { term: Term(8), voted_for: None };
-        let fields = BatchFields { first_index: Index(10), last_entry_term: Term(7), hard_state, commit_index: Index(9) };
+        let fields =
+            BatchFields { kind: BatchKind::Entries, first_index: Index(10), last_entry_term: Term(7), hard_state, commit_index: Index(9) };
         assert_eq!(batch(&fields, &[]), bytes);
         assert_eq!(decoded(&bytes).map(|header| (header.body_len, header.hard_state)), Some((0, hard_state)));
     }
@@ -388,7 +416,13 @@ mod tests {
     fn only_a_batch_that_can_follow_is_admitted() {
         let vote = |term, node: u64| HardState { term: Term(term), voted_for: (node > 0).then_some(NodeId(node)) };
         let tip = Tip { base_index: Index(2), last_index: Index(9), hard_state: vote(5, 1) };
-        let fields = BatchFields { first_index: Index(10), last_entry_term: Term(5), hard_state: vote(5, 1), commit_index: Index(9) };
+        let fields = BatchFields {
+            kind: BatchKind::Entries,
+            first_index: Index(10),
+            last_entry_term: Term(5),
+            hard_state: vote(5, 1),
+            commit_index: Index(9),
+        };
         let admits = |fields: BatchFields, entry_count| tip.admits(&fields, entry_count);
         let first = |index| BatchFields { first_index: Index(index), ..fields };
         let state = |hard_state| BatchFields { hard_state, ..fields };

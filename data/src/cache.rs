@@ -42,6 +42,21 @@ impl Cache {
         }
     }
 
+    /// Drops the entries up to `last`.
+    pub(crate) fn forget_to(&mut self, last: Index) {
+        while self.first <= last {
+            let Some(entry) = self.entries.pop_front() else { return };
+            self.bytes -= entry.len();
+            self.first = self.first.next();
+        }
+    }
+
+    /// Drops everything.
+    pub(crate) fn clear(&mut self) {
+        self.entries.clear();
+        self.bytes = 0;
+    }
+
     pub(crate) fn get(&self, index: Index) -> Option<&[u8]> {
         let position = usize::try_from(index.0.checked_sub(self.first.0)?).ok()?;
         self.entries.get(position).map(Vec::as_slice)

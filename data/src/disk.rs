@@ -27,6 +27,8 @@ pub trait Disk {
     fn open(&mut self, path: &str) -> io::Result<Self::File>;
     /// Reads until `buf` is full or the file ends, and says how much that was.
     fn read_at(&mut self, file: &Self::File, offset: u64, buf: &mut [u8]) -> io::Result<usize>;
+    /// Bytes in the file.
+    fn file_len(&mut self, file: &Self::File) -> io::Result<u64>;
     /// Writes all of `bytes`, extending the file if need be.
     fn write_at(&mut self, file: &Self::File, offset: u64, bytes: &[u8]) -> io::Result<()>;
     /// Returns once everything written to the file is on the disk.

@@ -2,9 +2,10 @@
 
 use std::io;
 
-use raft::{ClusterId, Index};
+use raft::{ClusterId, EntryId, Index};
 
-use crate::segment::SegmentName;
+use crate::segment::{LOG_DIR, SegmentName};
+use crate::snapshot::SnapshotDamage;
 
 /// Why a data directory cannot be prepared.
 #[derive(Debug, thiserror::Error)]
@@ -71,6 +72,14 @@ pub enum OpenError {
         /// That version.
         version: u32,
     },
+    /// A snapshot is not what was written, not ours, or of another version of the program. Nothing was changed.
+    #[error("{file}: {damage}")]
+    Snapshot {
+        /// The file.
+        file: String,
+        /// What, and where.
+        damage: SnapshotDamage,
+    },
     /// A file operation failed.
     #[error("{file}: {source}")]
     Io {
@@ -79,6 +88,16 @@ pub enum OpenError {
         /// What the system said.
         source: io::Error,
     },
+}
+
+impl From<StoreError> for OpenError {
+    /// Of what a store did while it was being opened: it writes, and reads nothing back.
+    fn from(error: StoreError) -> OpenError {
+        match error {
+            StoreError::Io { file, source, .. } => OpenError::Io { file, source },
+            other => OpenError::Io { file: LOG_DIR.to_owned(), source: io::Error::other(other) },
+        }
+    }
 }
 
 /// What is wrong with a log.
@@ -118,6 +137,17 @@ pub enum Damage {
     /// No good batch in the whole log, which cannot be: a finished `init` has synced one.
     #[error("no good batch in the whole log")]
     NoBatch,
+    /// The log begins above the newest snapshot: entries are in neither.
+    #[error("the log begins at {first}, {}; what was before is missing", match .snapshot {
+        Some(last) => format!("and the newest snapshot ends with {last}"),
+        None => "and there is no snapshot".to_owned(),
+    })]
+    Hole {
+        /// Its first entry.
+        first: Index,
+        /// What the newest snapshot ends with.
+        snapshot: Option<EntryId>,
+    },
     /// A batch with good checksums that cannot follow what stands before it.
     #[error("a batch that makes no sense ({0})")]
     Nonsense(Nonsense),
@@ -127,7 +157,7 @@ impl Damage {
     /// The whole finding: what, where, and how we know that it is no torn write.
     fn told(&self, offset: u64) -> String {
         match self {
-            Damage::Missing => self.to_string(),
+            Damage::Missing | Damage::Hole { .. } => self.to_string(),
             Damage::Batch { next, next_offset, .. } => {
                 format!("{self} at offset {offset}; it was synced, for there is data behind it, at offset {next_offset} of {next}")
             }

@@ -295,6 +295,15 @@ impl State {
         if self.stopped { Err(io::Error::other("fake disk: stopped")) } else { Ok(()) }
     }
 
+    /// Bytes of all files that have a name.
+    fn used(&self) -> u64 {
+        let len = |node: &Node| match node {
+            Node::File(inode) => self.inodes[*inode].len,
+            Node::Dir => 0,
+        };
+        self.names.values().map(len).sum()
+    }
+
     fn change_names(&mut self, change: NameChange) {
         change.apply(&mut self.names);
         self.unsynced.push(change);
@@ -463,12 +472,16 @@ impl Disk for FakeDisk {
         Ok(self.state().inode(file)?.read(offset, buf))
     }
 
+    fn file_len(&mut self, file: &FakeFile) -> io::Result<u64> {
+        Ok(self.state().inode(file)?.len)
+    }
+
     fn write_at(&mut self, file: &FakeFile, offset: u64, bytes: &[u8]) -> io::Result<()> {
         let mut state = self.state();
         state.step()?;
         state.writes += 1;
         let fails = state.fail_write == Some(state.writes - 1);
-        let used: u64 = state.inodes.iter().map(|inode| inode.len).sum();
+        let used = state.used();
         let space = state.space;
         let life = state.life;
         if file.life != life {

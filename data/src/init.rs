@@ -4,7 +4,7 @@ use std::io;
 
 use raft::{ENTRY_HEADER_LEN, EntryHeader, HardState, Index};
 
-use crate::batch::{self, BatchFields, walk};
+use crate::batch::{self, BatchFields, BatchKind, walk};
 use crate::checksum::Seed;
 use crate::disk::{Disk, read_all, write_zeros};
 use crate::error::InitError;
@@ -28,6 +28,7 @@ pub fn init<D: Disk>(disk: &mut D, identity: &Identity, first_entry: &[u8]) -> R
     let entry = EntryHeader::decode(first_entry).expect("the caller encodes it");
     assert_eq!(first_entry.len(), ENTRY_HEADER_LEN + entry.payload_len as usize, "entry 1 is one whole entry");
     let fields = BatchFields {
+        kind: BatchKind::Entries,
         first_index: Index(1),
         last_entry_term: entry.term,
         hard_state: HardState { term: entry.term, voted_for: None },

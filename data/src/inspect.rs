@@ -1,4 +1,4 @@
-//! A log as it lies on the disk, for people: read only, and past damage as far as it goes.
+//! Log and snapshots as they lie on the disk, for people: read only, and past damage as far as it goes.
 
 use std::io;
 
@@ -6,10 +6,12 @@ use raft::{ClusterId, EntryHeader, Index};
 
 use crate::batch::{self, BATCH_HEADER_LEN, BatchHeader, Walk, walk_from};
 use crate::disk::{Disk, nonzero_len, read_all};
-use crate::error::{BatchDamage, Damage, IdentityError, Nonsense};
+use crate::error::{BatchDamage, Damage, IdentityError, Nonsense, OpenError};
 use crate::identity::{Identity, read_identity};
 use crate::limits::SEGMENT_LEN_MAX;
 use crate::segment::{HeaderError, LOG_DIR, SEGMENT_HEADER_LEN, SegmentHeader, SegmentName};
+use crate::snapshot::{SNAPSHOT_DIR, SnapshotMeta, parse_snapshot_name};
+use crate::snapshots::load;
 
 /// One thing found, in order of place.
 #[derive(Debug)]
@@ -18,6 +20,19 @@ pub enum Record<'a> {
     Identity(&'a Identity),
     /// The identity is missing (`None`) or cannot be read.
     NoIdentity(Option<IdentityError>),
+    /// A snapshot begins.
+    Snapshot {
+        /// The file.
+        file: &'a str,
+        /// Bytes in it.
+        file_len: u64,
+        /// What it is to a node that starts.
+        state: SnapshotState,
+    },
+    /// Content of the newest snapshot, verified; the next piece follows.
+    SnapshotContent(&'a [u8]),
+    /// The newest snapshot is not whole, or cannot be read.
+    BadSnapshot(&'a OpenError),
     /// A segment begins.
     Segment {
         /// Which.
@@ -54,6 +69,15 @@ pub enum Record<'a> {
         /// What it is.
         what: Bad,
     },
+}
+
+/// What a file in the directory of snapshots is to a node that starts.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum SnapshotState {
+    /// What it starts from. Its content follows.
+    Newest(SnapshotMeta),
+    /// Replaced by a newer one, which it ends before; or not finished. It is removed.
+    Leftover,
 }
 
 /// What `inspect` may find wrong.
@@ -93,7 +117,9 @@ pub fn inspect<D: Disk>(disk: &mut D, see: &mut impl FnMut(Record<'_>)) -> io::R
         other => other?.iter().filter_map(|name| SegmentName::parse(name)).collect(),
     };
     names.sort_unstable();
-    let mut expected = SegmentName::FIRST;
+    // What a snapshot covers may have been dropped.
+    let has_snapshot = snapshots(disk, cluster_id, see)?;
+    let mut expected = names.first().copied().filter(|_| has_snapshot).unwrap_or(SegmentName::FIRST);
     for name in names {
         if expected < name {
             see(Record::Bad { segment: expected, offset: 0, what: Bad::Segment(Damage::Missing) });
@@ -110,6 +136,36 @@ pub fn inspect<D: Disk>(disk: &mut D, see: &mut impl FnMut(Record<'_>)) -> io::R
         segment(name, &bytes, cluster_id, see);
     }
     Ok(())
+}
+
+/// Shows the snapshots; whether there is a complete one.
+fn snapshots<D: Disk>(disk: &mut D, cluster_id: Option<ClusterId>, see: &mut impl FnMut(Record<'_>)) -> io::Result<bool> {
+    let mut names = match disk.list(SNAPSHOT_DIR) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
+        other => other?,
+    };
+    names.sort_unstable();
+    let newest = names.iter().filter_map(|name| parse_snapshot_name(name)).max();
+    for name in names {
+        let file = format!("{SNAPSHOT_DIR}/{name}");
+        let file_len = disk.open(&file).and_then(|open| disk.file_len(&open)).unwrap_or(0);
+        match (parse_snapshot_name(&name).filter(|last| newest == Some(*last)), cluster_id) {
+            (Some(last), Some(cluster_id)) => {
+                let mut header_seen = false;
+                let result = load(disk, cluster_id, last, |meta, content| {
+                    if !std::mem::replace(&mut header_seen, true) {
+                        see(Record::Snapshot { file: &file, file_len, state: SnapshotState::Newest(meta) });
+                    }
+                    see(Record::SnapshotContent(content));
+                });
+                if let Err(error) = result {
+                    see(Record::BadSnapshot(&error));
+                }
+            }
+            _ => see(Record::Snapshot { file: &file, file_len, state: SnapshotState::Leftover }),
+        }
+    }
+    Ok(newest.is_some())
 }
 
 fn segment(name: SegmentName, bytes: &[u8], cluster_id: Option<ClusterId>, see: &mut impl FnMut(Record<'_>)) {

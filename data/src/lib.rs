@@ -1,4 +1,4 @@
-//! What a node keeps on disk: who it is, and the replicated log.
+//! What a node keeps on disk: who it is, the replicated log, and snapshots in place of the log's beginning.
 //!
 //! One save is one *batch*, written with one call and made durable by one sync, in *segments* that were zero-filled and synced before.
 //! It knows nothing of elections or keys, has no thread, and reads no clock but to measure a sync. All I/O goes through the small
@@ -46,6 +46,10 @@ mod recovery; // what a crash can leave, and what it cannot
 mod segment; // a file of batches
 mod spare; // the next one, made ready ahead
 mod store; // the log of a running node
+mod terms; // which term each entry is of
+
+mod snapshot; // a file that stands for the beginning of the log
+mod snapshots; // those of a node: taken, received, kept
 
 mod inspect; // the same for people, past damage
 
@@ -56,15 +60,17 @@ pub mod fake;
 pub mod limits;
 mod real;
 
-pub use batch::{BATCH_HEADER_LEN, BatchHeader};
+pub use batch::{BATCH_HEADER_LEN, BatchHeader, BatchKind};
 pub use disk::{Disk, SyncStatus};
 pub use error::{BatchDamage, Damage, IdentityError, InitError, Nonsense, OpenError, StoreError};
 pub use fake::FakeDisk;
 pub use identity::{Identity, InitialMember, cluster_id, read_identity};
 pub use init::init;
-pub use inspect::{Bad, Record, inspect};
+pub use inspect::{Bad, Record, SnapshotState, inspect};
 pub use lock::{LockError, LockGuard, lock};
 pub use real::RealDisk;
 pub use recovery::{Recovered, verify};
 pub use segment::{SEGMENT_HEADER_LEN, SegmentHeader, SegmentName};
+pub use snapshot::{SNAPSHOT_HEADER_LEN, SnapshotDamage, SnapshotDecoder, SnapshotFault, SnapshotInfo, SnapshotMeta, snapshot_path};
+pub use snapshots::SnapshotLoader;
 pub use store::{Options, SaveStatus, Store};

@@ -31,3 +31,9 @@ pub const SEQUENCE_MAX: u64 = u32::MAX as u64;
 pub const READ_LEN_MAX: usize = 1 << 20;
 /// Bytes read at once when single entries are asked for that are not in memory: a restarted node applies its log in order.
 pub const READ_AHEAD_LEN_MAX: usize = 256 << 10;
+/// Bytes of content in a chunk of a snapshot: what is lost to one checksum, and what a writer holds back.
+pub const SNAPSHOT_CHUNK_LEN: usize = 64 << 10;
+/// Longest chunk that a reader accepts, bytes: what it must hold before anything can be believed.
+pub const SNAPSHOT_CHUNK_LEN_MAX: usize = 256 << 10;
+/// Bytes of a snapshot read at once while it is loaded.
+pub const SNAPSHOT_READ_LEN: usize = 1 << 20;

@@ -91,6 +91,10 @@ impl Disk for RealDisk {
         Ok(read)
     }
 
+    fn file_len(&mut self, file: &File) -> io::Result<u64> {
+        Ok(file.metadata()?.len())
+    }
+
     fn write_at(&mut self, file: &File, offset: u64, bytes: &[u8]) -> io::Result<()> {
         file.write_all_at(bytes, offset)
     }

@@ -16,6 +16,16 @@
 //! read may have come from the page cache of a system whose last sync failed, and a vote or an acknowledgement must not rest on that.
 //! Every step may be cut short by another crash; the next recovery does it again.
 //!
+//! **Where the log begins.** At entry 1; or behind a base batch; or, once compacted, with whatever the oldest segment begins with. Then the
+//! term of the entry before the first is unknown, unless a snapshot ends there: the first entry is given up to be the base, for its own
+//! term is known. A later batch may have replaced even the entries that the log now begins with, from further below: then it is that
+//! batch that the log begins with.
+//!
+//! **The newest snapshot** must fit to the log. If the log holds its last entry, the two are one history: what lies below is a tail kept
+//! for others. If it does not, a crash came between the snapshot's name and the base batch, and the snapshot is installed now. A log that
+//! begins above the snapshot's end has a hole: damage. Here only the header of a snapshot is read; its chunks are verified as they are
+//! loaded, before raft starts.
+//!
 //! No check walls off a later repair from peers: `BatchDamage::Body` keeps the header, which says which entries are lost.
 
 use std::collections::VecDeque;
@@ -23,12 +33,14 @@ use std::io;
 
 use raft::{ClusterId, EntryId, EntryMeta, HardState, Index, Term};
 
-use crate::batch::{self, BadTail, BatchFields, BatchHeader, Tip, Walk, walk};
+use crate::batch::{self, BadTail, BatchFields, BatchHeader, BatchKind, Tip, Walk, walk};
 use crate::disk::{Disk, nonzero_len, read_all, write_zeros};
 use crate::error::{Damage, Nonsense, OpenError};
 use crate::identity::Identity;
 use crate::limits::{SEGMENT_LEN_MAX, SEGMENT_LEN_MIN};
 use crate::segment::{HeaderError, LOG_DIR, Place, SEGMENT_HEADER_LEN, Segment, SegmentHeader, SegmentName, next_segment_len};
+use crate::snapshot::{SnapshotInfo, SnapshotMeta};
+use crate::snapshots::{self, Found, Snapshots};
 use crate::spare::Spare;
 
 /// What was on the disk, for raft to start from.
@@ -38,12 +50,23 @@ pub struct Recovered {
     pub hard_state: HardState,
     /// A hint: everything up to here is committed.
     pub commit_index: Index,
-    /// The entry before the first in `entries`: `i0/t0` as long as there are no snapshots.
+    /// The newest snapshot. Its end is at or above the base, and in the log: at most at the last entry, or the base if there is none.
+    pub snapshot: Option<SnapshotInfo>,
+    /// The entry before the first in `entries`: `i0/t0` as long as nothing was compacted.
     pub base: EntryId,
-    /// The log.
+    /// The log. What of it is at or below the snapshot's end is there for followers that are behind.
     pub entries: Vec<EntryMeta>,
     /// Cluster time of the last entry, milliseconds.
     pub last_time_ms: u64,
+}
+
+impl Recovered {
+    /// The same after the installation of its snapshot: the term does not fall, and a vote counts only in its own term.
+    pub(crate) fn installed(self, last: EntryId, time_ms: u64) -> Recovered {
+        let HardState { term, voted_for } = self.hard_state;
+        let hard_state = HardState { term: term.max(last.term), voted_for: voted_for.filter(|_| last.term <= term) };
+        Recovered { hard_state, commit_index: last.index, base: last, entries: Vec::new(), last_time_ms: time_ms, ..self }
+    }
 }
 
 /// Everything that a store begins with.
@@ -51,27 +74,31 @@ pub(crate) struct Recovery<F> {
     pub(crate) recovered: Recovered,
     pub(crate) places: VecDeque<Place>,
     pub(crate) sealed: bool,
+    /// The first segment there is.
+    pub(crate) oldest: SegmentName,
     pub(crate) current: Segment<F>,
     /// Where in it the next batch goes.
     pub(crate) used: u64,
     pub(crate) spare: Spare<F>,
+    pub(crate) snapshots: Snapshots<F>,
+    /// Whether the newest snapshot, if there is one, ends in this log. If not, it is to be installed.
+    pub(crate) holds_snapshot: bool,
 }
 
 /// Reads the log as opening it would, and changes nothing: what `kvnode run` would say.
 pub fn verify<D: Disk>(disk: &mut D, identity: &Identity) -> Result<Recovered, OpenError> {
-    let survey = survey(disk, identity.cluster_id, EntryId::default())?;
-    open_spare(disk, identity.cluster_id, survey.last.name.next(), 0)?;
-    Ok(survey.replay.into_recovered().0)
+    let Survey { log, found, holds_snapshot, .. } = survey(disk, identity.cluster_id)?;
+    open_spare(disk, identity.cluster_id, log.last.name.next(), 0)?;
+    let (recovered, _) = log.replay.into_recovered(found.newest);
+    let Some(SnapshotInfo { meta: SnapshotMeta { last, time_ms }, .. }) = recovered.snapshot else { return Ok(recovered) };
+    snapshots::load(disk, identity.cluster_id, last, |_, _| {})?;
+    Ok(if holds_snapshot { recovered } else { recovered.installed(last, time_ms) })
 }
 
 /// Reads the log, repairs its end and makes it durable. `segment_len` is for segments to come.
-pub(crate) fn recover<D: Disk>(
-    disk: &mut D,
-    cluster_id: ClusterId,
-    segment_len: u64,
-    base: EntryId,
-) -> Result<Recovery<D::File>, OpenError> {
-    let Survey { replay, last: LastBatch { name, size, offset, bytes }, torn } = survey(disk, cluster_id, base)?;
+pub(crate) fn recover<D: Disk>(disk: &mut D, cluster_id: ClusterId, segment_len: u64) -> Result<Recovery<D::File>, OpenError> {
+    let Survey { log, found, holds_snapshot } = survey(disk, cluster_id)?;
+    let LogSurvey { replay, oldest, last: LastBatch { name, size, offset, bytes }, torn } = log;
     let mut spare = open_spare(disk, cluster_id, name.next(), next_segment_len(segment_len, size))?;
 
     // So far nothing was written. From here on only what takes back no promise: it can be cut short anywhere and done again.
@@ -86,14 +113,32 @@ pub(crate) fn recover<D: Disk>(
         spare.finish(disk, cluster_id).map_err(io_error(name.next()))?;
     }
     disk.sync_dir(LOG_DIR).and_then(|()| disk.sync_dir("")).map_err(|source| OpenError::Io { file: LOG_DIR.to_owned(), source })?;
+    let newest = found.newest;
+    let snapshots = Snapshots::open(disk, cluster_id, found)?;
     let sealed = replay.sealed;
-    let (recovered, places) = replay.into_recovered();
-    Ok(Recovery { recovered, places, sealed, current: Segment { name, size, file }, used: offset + bytes.len() as u64, spare })
+    let (recovered, places) = replay.into_recovered(newest);
+    let (current, used) = (Segment { name, size, file }, offset + bytes.len() as u64);
+    Ok(Recovery { recovered, places, sealed, oldest, current, used, spare, snapshots, holds_snapshot })
+}
+
+/// What the disk says, before anything is written.
+struct Survey {
+    log: LogSurvey,
+    found: Found,
+    holds_snapshot: bool,
+}
+
+fn survey<D: Disk>(disk: &mut D, cluster_id: ClusterId) -> Result<Survey, OpenError> {
+    let found = snapshots::survey(disk, cluster_id)?;
+    let mut log = survey_log(disk, cluster_id)?;
+    let holds_snapshot = log.replay.settle_base(found.newest.map(|newest| newest.meta.last), log.oldest)?;
+    Ok(Survey { log, found, holds_snapshot })
 }
 
 /// What the log says, and what is to be repaired.
-struct Survey {
+struct LogSurvey {
     replay: Replay,
+    oldest: SegmentName,
     last: LastBatch,
     torn: Option<Torn>,
 }
@@ -114,11 +159,11 @@ struct Torn {
     to: u64,
 }
 
-fn survey<D: Disk>(disk: &mut D, cluster_id: ClusterId, base: EntryId) -> Result<Survey, OpenError> {
-    let names = segments(disk)?;
+fn survey_log<D: Disk>(disk: &mut D, cluster_id: ClusterId) -> Result<LogSurvey, OpenError> {
+    let (oldest, names) = segments(disk)?;
     let mut bytes = Vec::new();
-    let last_used = last_used(disk, &names, &mut bytes)?;
-    let (mut replay, mut last, mut torn) = (Replay::new(base), None, None);
+    let last_used = last_used(disk, oldest, &names, &mut bytes)?;
+    let (mut replay, mut last, mut torn) = (Replay::new(oldest == SegmentName::FIRST), None, None);
     for name in names.into_iter().take_while(|name| *name <= last_used) {
         let file = open(disk, name)?;
         read(disk, name, &file, &mut bytes)?;
@@ -144,31 +189,27 @@ fn survey<D: Disk>(disk: &mut D, cluster_id: ClusterId, base: EntryId) -> Result
             None => {}
         }
     }
-    let last = last.ok_or(corrupt(SegmentName::FIRST, SEGMENT_HEADER_LEN as u64, Damage::NoBatch))?;
-    Ok(Survey { replay, last, torn })
+    let last = last.ok_or(no_batch(oldest))?;
+    Ok(LogSurvey { replay, oldest, last, torn })
 }
 
-/// The segments in order, without gaps.
-pub(crate) fn segments<D: Disk>(disk: &mut D) -> Result<Vec<SegmentName>, OpenError> {
+/// The segments in order, without gaps, and the first of them.
+fn segments<D: Disk>(disk: &mut D) -> Result<(SegmentName, Vec<SegmentName>), OpenError> {
     let names = match disk.list(LOG_DIR) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
         other => other.map_err(|source| OpenError::Io { file: LOG_DIR.to_owned(), source })?,
     };
     let mut names: Vec<SegmentName> = names.iter().filter_map(|name| SegmentName::parse(name)).collect();
     names.sort_unstable();
-    let mut expected = SegmentName::FIRST;
-    for name in &names {
-        if *name != expected {
-            break;
-        }
-        expected = expected.next();
+    let Some(oldest) = names.first().copied() else { return Err(corrupt(SegmentName::FIRST, 0, Damage::Missing)) };
+    match names.windows(2).find(|pair| pair[0].next() != pair[1]) {
+        Some(gap) => Err(corrupt(gap[0].next(), 0, Damage::Missing)),
+        None => Ok((oldest, names)),
     }
-    // One name too few, whether there are any behind it or not: for an empty log the first is missing.
-    if names.last().is_none_or(|last| *last >= expected) { Err(corrupt(expected, 0, Damage::Missing)) } else { Ok(names) }
 }
 
 /// The last segment in which a batch was ever begun. Behind it stands the spare and, if that is complete, one more, empty file.
-fn last_used<D: Disk>(disk: &mut D, names: &[SegmentName], bytes: &mut Vec<u8>) -> Result<SegmentName, OpenError> {
+fn last_used<D: Disk>(disk: &mut D, oldest: SegmentName, names: &[SegmentName], bytes: &mut Vec<u8>) -> Result<SegmentName, OpenError> {
     let mut unused = 0;
     let mut last_len = 0;
     for name in names.iter().rev() {
@@ -187,7 +228,15 @@ fn last_used<D: Disk>(disk: &mut D, names: &[SegmentName], bytes: &mut Vec<u8>) 
             _ => Err(corrupt(name.next(), SEGMENT_HEADER_LEN as u64, Damage::Empty)),
         };
     }
-    Err(corrupt(SegmentName::FIRST, SEGMENT_HEADER_LEN as u64, Damage::NoBatch))
+    Err(no_batch(oldest))
+}
+
+/// No good batch anywhere, though a finished `init` has synced one, and compaction leaves one: rotten, or gone with its file.
+fn no_batch(oldest: SegmentName) -> OpenError {
+    match oldest.prev() {
+        Some(before) => corrupt(before, 0, Damage::Missing),
+        None => corrupt(oldest, SEGMENT_HEADER_LEN as u64, Damage::NoBatch),
+    }
 }
 
 /// The segment behind the last batch: complete, or still to be made.
@@ -218,7 +267,7 @@ fn open_spare<D: Disk>(disk: &mut D, cluster_id: ClusterId, name: SegmentName, s
 
 /// The log as the batches tell it, one after the other.
 struct Replay {
-    base: EntryId,
+    begin: Begin,
     hard_state: HardState,
     commit_index: Index,
     entries: Vec<EntryMeta>,
@@ -227,32 +276,106 @@ struct Replay {
     sealed: bool,
 }
 
+/// Where the log begins, as far as is known.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Begin {
+    /// Behind this entry, for certain: at the first of all, or at a base batch.
+    Behind(EntryId),
+    /// What was before was dropped. Nothing was read yet.
+    Somewhere,
+    /// What was before was dropped; the first batch that is left begins behind this index. Its term may be known.
+    Dropped(Index, Option<Term>),
+}
+
+impl Begin {
+    fn base_index(&self) -> Index {
+        match self {
+            Begin::Behind(base) => base.index,
+            Begin::Somewhere => Index(0),
+            Begin::Dropped(index, _) => *index,
+        }
+    }
+
+    fn base_term(&self) -> Option<Term> {
+        match self {
+            Begin::Behind(base) => Some(base.term),
+            Begin::Somewhere => None,
+            Begin::Dropped(_, term) => *term,
+        }
+    }
+}
+
 impl Replay {
-    fn new(base: EntryId) -> Replay {
-        let (hard_state, commit_index) = (HardState::default(), base.index);
-        Replay { base, hard_state, commit_index, entries: Vec::new(), places: VecDeque::new(), last_time_ms: 0, sealed: false }
+    fn new(from_entry_1: bool) -> Replay {
+        let begin = if from_entry_1 { Begin::Behind(EntryId::default()) } else { Begin::Somewhere };
+        let (hard_state, commit_index) = (HardState::default(), Index(0));
+        Replay { begin, hard_state, commit_index, entries: Vec::new(), places: VecDeque::new(), last_time_ms: 0, sealed: false }
     }
 
     /// What raft is told. The log may be long: it is handed over, not copied.
-    fn into_recovered(self) -> (Recovered, VecDeque<Place>) {
+    fn into_recovered(self, snapshot: Option<SnapshotInfo>) -> (Recovered, VecDeque<Place>) {
         let last_index = self.tip().last_index;
-        let Replay { base, hard_state, commit_index, entries, places, last_time_ms, .. } = self;
-        (Recovered { hard_state, commit_index: commit_index.min(last_index), base, entries, last_time_ms }, places)
+        let base = EntryId { index: self.begin.base_index(), term: self.begin.base_term().unwrap_or_default() };
+        let Replay { hard_state, commit_index, entries, places, last_time_ms, .. } = self;
+        let meta = snapshot.map_or(SnapshotMeta::default(), |snapshot| snapshot.meta);
+        // A snapshot holds only what is committed.
+        let commit_index = commit_index.max(meta.last.index).min(last_index);
+        let last_time_ms = if last_index == meta.last.index { meta.time_ms } else { last_time_ms };
+        (Recovered { hard_state, commit_index, snapshot, base, entries, last_time_ms }, places)
+    }
+
+    /// Settles where the log begins, now that all of it is known, and whether the newest snapshot ends in it.
+    fn settle_base(&mut self, snapshot: Option<EntryId>, oldest: SegmentName) -> Result<bool, OpenError> {
+        let (base_index, covered) = (self.begin.base_index(), snapshot.map_or(Index(0), |last| last.index));
+        if covered < base_index {
+            return Err(corrupt(oldest, 0, Damage::Hole { first: base_index.next(), snapshot }));
+        }
+        let Some(last) = snapshot else { return Ok(true) };
+        if self.begin.base_term().is_none() {
+            if base_index == last.index {
+                self.begin = Begin::Dropped(base_index, Some(last.term));
+            } else if let (Some(entry), Some(_)) = (self.entries.first().copied(), self.places.pop_front()) {
+                self.entries.remove(0);
+                self.begin = Begin::Dropped(entry.index, Some(entry.term));
+            }
+        }
+        let held = match last.index.0.checked_sub(self.begin.base_index().0) {
+            Some(0) => self.begin.base_term(),
+            Some(count) => self.entries.get(to_usize(count - 1)).map(|entry| entry.term),
+            None => None,
+        };
+        Ok(held == Some(last.term) && last.term <= self.hard_state.term)
     }
 
     fn tip(&self) -> Tip {
-        let last_index = Index(self.base.index.0 + self.entries.len() as u64);
-        Tip { base_index: self.base.index, last_index, hard_state: self.hard_state }
+        let last_index = Index(self.begin.base_index().0 + self.entries.len() as u64);
+        // What was dropped may have been replaced later: only a certain beginning is a limit.
+        let base_index = if let Begin::Behind(base) = self.begin { base.index } else { Index(0) };
+        Tip { base_index, last_index, hard_state: self.hard_state }
     }
 
     fn last_entry_term(&self) -> Term {
-        self.entries.last().map_or(self.base.term, |entry| entry.term)
+        self.entries.last().map_or(self.begin.base_term().unwrap_or_default(), |entry| entry.term)
     }
 
     fn batch(&mut self, segment: SegmentName, offset: u64, header: &BatchHeader, bytes: &[u8]) -> Result<(), Nonsense> {
-        let BatchHeader { first_index, last_entry_term, hard_state, commit_index, entry_count, .. } = *header;
-        self.tip().admits(&BatchFields { first_index, last_entry_term, hard_state, commit_index }, entry_count)?;
-        let kept = to_usize(first_index.0 - self.base.index.0 - 1);
+        let BatchHeader { kind, first_index, last_entry_term, hard_state, commit_index, entry_count, .. } = *header;
+        if self.begin == Begin::Somewhere {
+            self.begin = Begin::Dropped(first_index.prev(), (entry_count == 0).then_some(last_entry_term));
+        }
+        self.tip().admits(&BatchFields { kind, first_index, last_entry_term, hard_state, commit_index }, entry_count)?;
+        let before = first_index.prev();
+        let kept = match kind {
+            BatchKind::Base => {
+                self.begin = Begin::Behind(EntryId { index: before, term: last_entry_term });
+                0
+            }
+            BatchKind::Entries if before < self.begin.base_index() => {
+                self.begin = Begin::Dropped(before, None);
+                0
+            }
+            BatchKind::Entries => to_usize(before.0 - self.begin.base_index().0),
+        };
         self.entries.truncate(kept);
         self.places.truncate(kept);
         let body_offset = offset + batch::BATCH_HEADER_LEN as u64;
@@ -267,7 +390,7 @@ impl Replay {
         if self.last_entry_term() != last_entry_term {
             return Err(Nonsense::Entries);
         }
-        self.sealed = entry_count == 0 && hard_state == self.hard_state;
+        self.sealed = kind == BatchKind::Entries && entry_count == 0 && hard_state == self.hard_state;
         self.hard_state = hard_state;
         self.commit_index = commit_index;
         Ok(())
@@ -342,12 +465,18 @@ mod tests {
         disk.make_dir(LOG_DIR).expect("it is healthy");
         disk.set_content(&SegmentName::FIRST.path(), &segment);
         disk.set_content(&SegmentName::FIRST.next().path(), b"");
-        recover(&mut disk, CLUSTER, 4096, EntryId::default()).map(|recovery| recovery.recovered)
+        recover(&mut disk, CLUSTER, 4096).map(|recovery| recovery.recovered)
     }
 
     fn fields(first_index: u64, last_entry_term: u64, term: u64) -> BatchFields {
         let hard_state = HardState { term: Term(term), voted_for: None };
-        BatchFields { first_index: Index(first_index), last_entry_term: Term(last_entry_term), hard_state, commit_index: Index(0) }
+        BatchFields {
+            kind: BatchKind::Entries,
+            first_index: Index(first_index),
+            last_entry_term: Term(last_entry_term),
+            hard_state,
+            commit_index: Index(0),
+        }
     }
 
     #[test]
@@ -399,6 +528,7 @@ mod tests {
                 .map(|_| {
                     let voted_for = Some(NodeId(rng.u64(1..3))).filter(|_| rng.bool());
                     let fields = BatchFields {
+                        kind: if rng.u8(..8) == 0 { BatchKind::Base } else { BatchKind::Entries },
                         first_index: Index(number(&mut rng)),
                         last_entry_term: Term(number(&mut rng)),
                         hard_state: HardState { term: Term(number(&mut rng)), voted_for },

@@ -45,6 +45,10 @@ impl SegmentName {
         SegmentName(self.0 + 1)
     }
 
+    pub(crate) fn prev(self) -> Option<SegmentName> {
+        (self > SegmentName::FIRST).then(|| SegmentName(self.0 - 1))
+    }
+
     pub(crate) fn path(self) -> String {
         self.to_string()
     }

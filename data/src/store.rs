@@ -1,11 +1,13 @@
 //! The log of a running node: entries are staged, a save writes and syncs them, anybody may read them back.
 
+mod compaction; // snapshots, and what they make of the log
+
 use std::collections::VecDeque;
 use std::io;
 
-use raft::{ClusterId, EntryHeader, EntryId, EntryMeta, HardState, Index, Save, SaveToken, Term};
+use raft::{ClusterId, EntryHeader, EntryId, EntryMeta, HardState, Index, Save, SaveToken};
 
-use crate::batch::{self, BatchFields, Tip};
+use crate::batch::{self, BatchFields, BatchKind, Tip};
 use crate::cache::Cache;
 use crate::checksum::{Seed, checksum};
 use crate::disk::{Disk, SyncStatus};
@@ -14,7 +16,10 @@ use crate::identity::Identity;
 use crate::limits::{BATCH_BODY_LEN_MAX, CACHE_BYTES_DEFAULT, LOG_BYTES_DEFAULT, READ_AHEAD_LEN_MAX, READ_LEN_MAX};
 use crate::recovery::{Recovered, Recovery, recover};
 use crate::segment::{Place, SEGMENT_HEADER_LEN, Segment, SegmentName, next_segment_len, segment_len};
+use crate::snapshot::{SnapshotInfo, SnapshotMeta};
+use crate::snapshots::{Snapshots, is_no_space};
 use crate::spare::Spare;
+use crate::terms::Terms;
 
 /// Encoded length of term and vote, as `log_bytes` counts them.
 const HARD_STATE_LEN: u64 = 16;
@@ -55,13 +60,18 @@ pub struct Store<D: Disk> {
     /// How long the last batch was, header included.
     last_batch_len: u64,
     spare: Spare<D::File>,
+    /// The first segment that was not removed.
+    oldest: SegmentName,
+    snapshots: Snapshots<D::File>,
     /// The older segment that was read from last.
     reader: Option<(SegmentName, D::File)>,
     base: EntryId,
     /// Of the entries that were written, from the one behind `base`.
     places: VecDeque<Place>,
     entry_bytes: u64,
-    last_entry_term: Term,
+    /// How much of that the newest snapshot covers.
+    below_snapshot_bytes: u64,
+    terms: Terms,
     hard_state: HardState,
     commit_index: Index,
     sealed: bool,
@@ -93,8 +103,13 @@ impl<D: Disk> Store<D> {
     pub fn open(mut disk: D, identity: &Identity, options: Options) -> Result<(Store<D>, Recovered), OpenError> {
         let cluster_id = identity.cluster_id;
         let segment_len = segment_len(options.max_log_bytes.unwrap_or(LOG_BYTES_DEFAULT));
-        let Recovery { recovered, places, sealed, current, used, spare } = recover(&mut disk, cluster_id, segment_len, EntryId::default())?;
-        let store = Store {
+        let Recovery { mut recovered, places, sealed, oldest, current, used, spare, snapshots, holds_snapshot } =
+            recover(&mut disk, cluster_id, segment_len)?;
+        let mut terms = Terms::new(recovered.base);
+        for entry in &recovered.entries {
+            terms.push(entry.index, entry.term);
+        }
+        let mut store = Store {
             disk,
             cluster_id,
             segment_len,
@@ -102,11 +117,14 @@ impl<D: Disk> Store<D> {
             used,
             last_batch_len: 0,
             spare,
+            oldest,
+            snapshots,
             reader: None,
             base: recovered.base,
             entry_bytes: places.iter().map(|place| u64::from(place.len)).sum(),
+            below_snapshot_bytes: 0,
             places,
-            last_entry_term: recovered.entries.last().map_or(recovered.base.term, |entry| entry.term),
+            terms,
             hard_state: recovered.hard_state,
             commit_index: recovered.commit_index,
             sealed,
@@ -119,6 +137,14 @@ impl<D: Disk> Store<D> {
             poisoned: false,
             batch: Vec::new(),
         };
+        match recovered.snapshot {
+            Some(SnapshotInfo { meta: SnapshotMeta { last, time_ms }, .. }) if !holds_snapshot => {
+                // The last life ended between the name of a received snapshot and the base batch.
+                recovered = recovered.installed(last, time_ms);
+                store.install(last, recovered.hard_state).map_err(OpenError::from)?;
+            }
+            _ => store.count_below_snapshot(),
+        }
         Ok((store, recovered))
     }
 
@@ -163,8 +189,9 @@ impl<D: Disk> Store<D> {
     fn write_save(&mut self, save: &Save) -> Result<SaveStatus, StoreError> {
         let first_index = save.entries.first().map_or(self.written_last().next(), |entry| entry.index);
         let fields = BatchFields {
+            kind: BatchKind::Entries,
             first_index,
-            last_entry_term: save.entries.last().map_or(self.last_entry_term, |entry| entry.term),
+            last_entry_term: save.entries.last().map_or(self.terms.last(), |entry| entry.term),
             hard_state: save.hard_state,
             commit_index: save.commit_index,
         };
@@ -226,8 +253,9 @@ impl<D: Disk> Store<D> {
     /// Writes and syncs the seal: an empty batch that repeats the hard state. 20 ms after the last save, and at a clean stop.
     pub fn seal(&mut self) -> Result<(), StoreError> {
         let fields = BatchFields {
+            kind: BatchKind::Entries,
             first_index: self.written_last().next(),
-            last_entry_term: self.last_entry_term,
+            last_entry_term: self.terms.last(),
             hard_state: self.hard_state,
             commit_index: self.commit_index,
         };
@@ -258,7 +286,7 @@ impl<D: Disk> Store<D> {
         self.guarded(|store| {
             let name = store.spare.segment.name;
             match store.spare.prepare_slice(&mut store.disk, store.cluster_id, store.last_batch_len) {
-                Err(error) if is_full(&error) => store.no_space = true,
+                Err(error) if is_no_space(&error) => store.no_space = true,
                 other => {
                     other.map_err(io_error(name, "preparing"))?;
                     store.no_space = false;
@@ -316,11 +344,6 @@ impl<D: Disk> Store<D> {
         self.disk.last_sync_us()
     }
 
-    /// Bytes of hard state and entries above the base, encoded, as far as they were written.
-    pub fn log_bytes(&self) -> u64 {
-        HARD_STATE_LEN + self.entry_bytes
-    }
-
     /// The first entry that can be read, if there is one.
     pub fn first_index(&self) -> Index {
         self.base.index.next()
@@ -337,6 +360,10 @@ impl<D: Disk> Store<D> {
     /// The last entry in a batch.
     fn written_last(&self) -> Index {
         Index(self.base.index.0 + self.places.len() as u64)
+    }
+
+    fn tip(&self) -> Tip {
+        Tip { base_index: self.base.index, last_index: self.written_last(), hard_state: self.hard_state }
     }
 
     fn first_unsaved(&self) -> Index {
@@ -360,7 +387,7 @@ impl<D: Disk> Store<D> {
         let (Ok(count), true) = (u32::try_from(entry_count), body_len <= u64::from(BATCH_BODY_LEN_MAX)) else {
             return Err(StoreError::BatchTooLong { len: body_len });
         };
-        let tip = Tip { base_index: self.base.index, last_index: self.written_last(), hard_state: self.hard_state };
+        let tip = self.tip();
         let admitted = tip.admits(fields, count);
         assert!(admitted.is_ok(), "a save that could not be opened again, {admitted:?}: {fields:?} with {count} entries behind {tip:?}");
 
@@ -369,24 +396,31 @@ impl<D: Disk> Store<D> {
             self.roll(batch_len)?;
         }
         let Segment { name, file, .. } = &self.current;
-        let seed = Seed { cluster_id: self.cluster_id, segment: *name, offset: self.used };
+        let (name, seed) = (*name, Seed { cluster_id: self.cluster_id, segment: *name, offset: self.used });
         let source = self.waiting.as_ref().map_or(&self.cache, |waiting| &waiting.entries);
         let encoded = (fields.first_index.0..).take(entry_count).filter_map(|index| source.get(Index(index)));
         batch::encode(&mut self.batch, &seed, fields, encoded);
-        self.disk.write_at(file, self.used, &self.batch).map_err(io_error(*name, "write"))?;
+        self.disk.write_at(file, self.used, &self.batch).map_err(io_error(name, "write"))?;
 
-        for replaced in self.places.drain(self.position(fields.first_index)..) {
+        if fields.kind == BatchKind::Base {
+            self.begin_behind(EntryId { index: fields.first_index.prev(), term: fields.last_entry_term });
+        }
+        let covered = self.snapshots.newest().map_or(Index(0), |newest| newest.meta.last.index);
+        for (replaced, index) in self.places.drain(self.position(fields.first_index)..).zip(fields.first_index.0..) {
             self.entry_bytes -= u64::from(replaced.len);
+            self.below_snapshot_bytes -= if index <= covered.0 { u64::from(replaced.len) } else { 0 };
             self.ahead.clear();
         }
+        self.terms.truncate(fields.first_index);
         let mut offset = self.used + batch::BATCH_HEADER_LEN as u64;
+        let source = self.waiting.as_ref().map_or(&self.cache, |waiting| &waiting.entries);
         for index in (fields.first_index.0..).take(entry_count) {
             let encoded = source.get(Index(index)).expect("it was staged, and is not saved yet");
-            self.places.push_back(Place::new(*name, offset, encoded));
+            self.places.push_back(Place::new(name, offset, encoded));
+            self.terms.push(Index(index), EntryHeader::decode(encoded).map_or(fields.last_entry_term, |header| header.term));
             offset += encoded.len() as u64;
             self.entry_bytes += encoded.len() as u64;
         }
-        self.last_entry_term = fields.last_entry_term;
         self.used += batch_len;
         self.last_batch_len = batch_len;
         Ok(())
@@ -405,7 +439,7 @@ impl<D: Disk> Store<D> {
             }
             let name = store.spare.segment.name;
             match store.spare.make_ready(&mut store.disk, store.cluster_id, batch_len) {
-                Err(error) if is_full(&error) => {
+                Err(error) if is_no_space(&error) => {
                     store.no_space = true;
                     Ok(false)
                 }
@@ -507,10 +541,6 @@ impl Ahead {
     fn clear(&mut self) {
         self.ends.clear();
     }
-}
-
-fn is_full(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
 }
 
 fn io_error(segment: SegmentName, what: &'static str) -> impl Fn(io::Error) -> StoreError {

@@ -3,7 +3,7 @@
 
 use std::io::{self, BufWriter, Write};
 
-use data::{Bad, Identity, RealDisk, Record, inspect};
+use data::{Bad, BatchKind, Identity, RealDisk, Record, SnapshotState, inspect};
 use raft::{EntryHeader, EntryKind, Index};
 use wire::{Command, Expect, Op, decode_membership};
 
@@ -60,6 +60,17 @@ impl<W: Write> Printer<W> {
                 self.line(format!("BAD {error}"));
                 self.damage.push(error.to_string());
             }
+            Record::Snapshot { file, file_len, state: SnapshotState::Newest(meta) } => {
+                self.line(format!("{file} ({file_len} bytes) up to {} at {}ms", meta.last, meta.time_ms));
+            }
+            Record::Snapshot { file, file_len, state: SnapshotState::Leftover } => {
+                self.line(format!("{file} ({file_len} bytes), not needed: it is removed at the next start"));
+            }
+            Record::SnapshotContent(content) => self.line(format!("  content({})", content.len())),
+            Record::BadSnapshot(error) => {
+                self.line(format!("  BAD {error}"));
+                self.damage.push(error.to_string());
+            }
             Record::Segment { name, file_len, header: Some(_) } => self.line(format!("{name} ({file_len} bytes)")),
             Record::Segment { name, file_len, header: None } => self.line(format!("{name} ({file_len} bytes) without a header")),
             Record::Batch { offset, header, intact } => {
@@ -68,6 +79,7 @@ impl<W: Write> Printer<W> {
                 }
                 let vote = header.hard_state.voted_for.map_or(String::new(), |node| format!(" vote {node}"));
                 let what = match header.entry_count {
+                    0 if header.kind == BatchKind::Base => format!("the log begins anew behind t{}", header.last_entry_term.0),
                     0 if header.body_len == 0 => "hard state only".to_owned(),
                     1 => "1 entry".to_owned(),
                     count => format!("{count} entries"),

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::time::Instant;
 
-use data::{Identity, OpenError, Options, Store};
+use data::{Identity, OpenError, Options, SnapshotDamage, SnapshotFault, Store};
 use kvnode::{Node, NodeConfig};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use raft::Incarnation;
@@ -213,8 +213,10 @@ fn listen(
 
 fn open_failure(dir: &Path, error: OpenError) -> Failure {
     let exit = match &error {
-        OpenError::Corrupt { .. } => Exit::Corrupt,
-        OpenError::Version { .. } => Exit::Config,
+        OpenError::Version { .. } | OpenError::Snapshot { damage: SnapshotDamage { what: SnapshotFault::Version(_), .. }, .. } => {
+            Exit::Config
+        }
+        OpenError::Corrupt { .. } | OpenError::Snapshot { .. } => Exit::Corrupt,
         OpenError::Io { .. } => Exit::Io,
     };
     let fix = match exit {

@@ -135,7 +135,13 @@ fn a_missing_segment_is_named_whichever_it_is() {
     for path in in_use.iter().cloned().chain([spare.to_string()]) {
         let disk = log.disk.fork();
         disk.delete(&path);
-        assert_eq!(refused(&disk), (path, 0, Damage::Missing));
+        let found = refused(&disk);
+        if path == FIRST_SEGMENT {
+            // The beginning may have been compacted away: but then there would be a snapshot.
+            assert!(matches!(&found, (named, 0, Damage::Hole { snapshot: None, .. }) if *named == in_use[1]), "{found:?}");
+        } else {
+            assert_eq!(found, (path, 0, Damage::Missing));
+        }
     }
     let disk = log.disk.fork();
     for path in disk.files().iter().filter(|path| path.starts_with("log/")) {
@@ -343,6 +349,9 @@ fn inspect_shows_everything_in_a_healthy_log_and_changes_nothing() {
         lines.push(match record {
             Record::Identity(identity) => format!("{} of {}", identity.name, identity.cluster_id),
             Record::NoIdentity(error) => format!("no identity {error:?}"),
+            Record::Snapshot { file, file_len, state } => format!("{file} {file_len} {state:?}"),
+            Record::SnapshotContent(content) => format!("{} bytes of content", content.len()),
+            Record::BadSnapshot(error) => format!("bad {error}"),
             Record::Segment { name, file_len, header } => format!("{name} {file_len} {}", header.is_some()),
             Record::Batch { offset, header, intact } => {
                 format!("batch {offset} {intact} {}+{} t{}", header.first_index, header.entry_count, header.hard_state.term.0)

@@ -6,4 +6,5 @@ mod crashes; // any crash at any step
 mod damage; // what no crash can have done
 mod lab_cases; // rows T-60 to T-63
 mod running; // reading, sealing, rolling, failing
+mod snapshots; // taken, received, sent, and what goes from the log for them
 mod torn; // the last batch, cut or torn at every byte
