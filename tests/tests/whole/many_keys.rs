@@ -3,13 +3,13 @@
 use std::collections::BTreeMap;
 use std::io::Write;
 use std::process::Stdio;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
 use kvcli::{Ask, Clerk, ClerkError, Expectation, Options, Range, WriteOutcome};
+use tests::dumps::Dumps;
 use tests::wait::PATIENCE;
-use tests::{Cluster, Ran, process, wait_until};
+use tests::{Cluster, Ran, host, process, wait_until};
 
 const TIMEOUT: Duration = Duration::from_secs(20);
 
@@ -151,39 +151,21 @@ fn a_counter_swapped_by_16_processes_is_exact_though_its_leader_is_killed() {
 }
 
 #[test]
-fn every_dump_is_one_point_in_time_while_a_writer_writes_the_first_and_then_the_last_key() {
+fn every_dump_is_one_point_in_time_while_a_writer_writes_the_first_and_then_the_last_of_100_000_keys() {
     let cluster = Cluster::start(3);
-    let key = |number: u32| format!("key {number:05}").into_bytes();
-    put_all(&cluster, (0..20_000).map(|number| (key(number), if number % 19_999 == 0 { b"0".to_vec() } else { vec![b'v'; 80] })));
-    let before = cluster.status();
-    let stop = AtomicBool::new(false);
-    let (writes, dumps) = thread::scope(|scope| {
-        let writer = scope.spawn(|| {
-            let mut clerk = clerk(&cluster);
-            let mut count = 0u64;
-            while !stop.load(Ordering::Relaxed) {
-                count += 1;
-                clerk.put(key(0), count.to_string()).expect("a put is done");
-                clerk.put(key(19_999), count.to_string()).expect("a put is done");
-            }
-            count
-        });
-        let dumps: Vec<Vec<u8>> = (0..6).map(|_| dump(&cluster)).collect();
-        stop.store(true, Ordering::Relaxed);
-        (writer.join().expect("the writer"), dumps)
-    });
-    let mut seen = Vec::new();
-    for dump in &dumps {
-        let lines: Vec<&str> = std::str::from_utf8(dump).expect("text").lines().collect();
-        assert_eq!(lines.len(), 20_000);
-        let number = |line: &str| line.split_once('\t').and_then(|(_, value)| value.parse::<u64>().ok()).expect("a number");
-        let (first, last) = (number(lines[0]), number(lines[19_999]));
-        assert!(last <= first && first <= last + 1, "first {first}, last {last}");
-        seen.push(first);
-    }
-    assert!(seen.is_sorted() && seen[0] < writes, "later dumps see later writes, and the writer never stopped: {seen:?} of {writes}");
-    let term = |status: &tests::Status| status.leaders().into_iter().map(|(_, term)| term).max();
-    assert_eq!(term(&before), term(&cluster.status()), "a dump costs nobody the lead");
+    let dumps = Dumps::of(&cluster, 100_000);
+    let before = cluster.status().term();
+    // A bench writes beside it, keys of its own, and says how long the longest write took.
+    let args = ["bench", "--clients", "4", "--keys", "100", "--seconds", "4", "--warmup", "0", "--json"];
+    let mut bench = cluster.kvcli_command(&cluster.endpoints(), args);
+    bench.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut bench = process::spawn(bench).expect("kvcli starts");
+    let count = dumps.check_while(&cluster, 4, || bench.try_wait().expect("a child").is_none());
+    let figures = bench.wait_with_output().expect("it ends");
+    assert_eq!(figures.status.code(), Some(0), "{}", String::from_utf8_lossy(&figures.stderr));
+    let figures: serde_json::Value = serde_json::from_slice(&figures.stdout).expect("a document");
+    host::report(format!("{count} dumps of 100000 keys; the longest write of a bench beside them: {} us", figures["max_us"]));
+    assert_eq!(cluster.status().term(), before, "a dump costs nobody the lead");
 }
 
 #[test]
