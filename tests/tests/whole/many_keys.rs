@@ -106,6 +106,67 @@ fn ten_thousand_random_binary_pairs_survive_scan_dump_and_load() {
     assert!(dump(&to) == dumped, "a copy is no copy");
 }
 
+/// A file of JSON lines as a person or a program would write it: not as `dump` would. And the lines that `dump` writes for it.
+const JSON_LINES: [(&str, &[u8]); 12] = [
+    (r#"{"key": "plain", "value": "text"}"#, b"plain\ttext"),
+    (r#"{"value":"the other way round","key":"order"}"#, b"order\tthe other way round"),
+    (r#"{"key":"empty","value":""}"#, b"empty\t"),
+    (r#"{"key":"escapes","value":"tab\t nul\u0000 é € \ud83d\ude00"}"#, "escapes\ttab\t nul\0 é € 😀".as_bytes()),
+    (r#"{"key":"version","value":"is read over","version":7}"#, b"version\tis read over"),
+    (r#"{"key":"a tab\tin a key","value":"v"}"#, br#"{"key":"a tab\tin a key","value":"v"}"#),
+    (r#"{"key":"a line\nin a key","value":"v"}"#, br#"{"key":"a line\nin a key","value":"v"}"#),
+    (r#"{"key":"lines","value":"one\ntwo\r\n"}"#, br#"{"key":"lines","value":"one\ntwo\r\n"}"#),
+    (r#"{"key":"{brace","value":"{}"}"#, br#"{"key":"{brace","value":"{}"}"#),
+    (r#"{"key_b64":"/wA=","value":"a key of ff and 00"}"#, b"\xff\0\ta key of ff and 00"),
+    (r#"{"key":"bytes","value_b64":"//4A"}"#, b"bytes\t\xff\xfe\0"),
+    (r#"{"key":"bytes and a line","value_b64":"/wo="}"#, br#"{"key":"bytes and a line","value_b64":"/wo="}"#),
+];
+
+#[test]
+fn a_file_of_json_lines_survives_load_and_dump_in_either_form() {
+    let (from, tabs, json) = (Cluster::start(3), Cluster::start(1), Cluster::start(1));
+    let file = from.path().join("lines.jsonl");
+    // The last line without a line feed, as some editors leave it.
+    std::fs::write(&file, JSON_LINES.map(|(line, _)| line).join("\n")).expect("a file");
+    let ran = from.kvcli(["load", file.to_str().expect("text")]).expect_code(0);
+    ran.expect_says(&["12 lines in "]);
+
+    let mut expected = JSON_LINES.map(|(_, line)| [line, b"\n"].concat());
+    let dumped = dump(&from);
+    let mut lines: Vec<Vec<u8>> = dumped.split_inclusive(|byte| *byte == b'\n').map(<[u8]>::to_vec).collect();
+    expected.sort();
+    lines.sort(); // a dump is in the order of keys, and some of these lines do not begin with theirs
+    let shown = |lines: &[Vec<u8>]| lines.iter().map(|line| String::from_utf8_lossy(line).into_owned()).collect::<Vec<_>>();
+    assert_eq!(shown(&lines), shown(&expected));
+    assert!(lines == expected, "they differ where no text shows it");
+
+    // In either form it makes the same keys and values again.
+    tabs.kvcli_reading(&dumped, ["load"]).expect_code(0);
+    let documents = from.kvcli(["dump", "-o", "jsonl"]).expect_code(0).stdout;
+    assert!(documents.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()).all(|line| line[0] == b'{'));
+    json.kvcli_reading(&documents, ["load"]).expect_code(0);
+    for copy in [&tabs, &json] {
+        assert!(dump(copy) == dumped, "a copy is no copy");
+    }
+    assert_eq!(json.kvcli(["-o", "raw", "get", "escapes"]).expect_code(0).stdout, "tab\t nul\0 é € 😀".as_bytes());
+
+    // What a document may not say ends the load, with its number and the reason, and what was before it is done.
+    for (line, reason) in [
+        (r#"{"key":"k"}"#, "value"),
+        (r#"{"key":"k","value":"v","valeu":"w"}"#, "valeu"),
+        (r#"{"key":"k","key_b64":"aw==","value":"v"}"#, "key"),
+        (r#"{"key":"k","value_b64":"not base64!"}"#, "base 64"),
+        (r#"{"key":"k","value":7}"#, "string"),
+        (r#"{"key":"","value":"v"}"#, "empty"),
+    ] {
+        let input = format!("before\t{reason}\n{line}\nbehind\tnothing\n");
+        let ran = tabs.kvcli_reading(input.as_bytes(), ["load"]).expect_code(2);
+        ran.expect_says(&["line 2", reason, "1 lines done, resume with --from-line 2"]);
+        assert_eq!(tabs.kvcli(["get", "before"]).expect_code(0).stdout, reason.as_bytes());
+        tabs.kvcli(["get", "behind"]).expect_code(1);
+    }
+}
+
 /// One increment by a process of its own, however often it loses and whatever it is told.
 fn increment(cluster: &str) {
     let kvcli = |args: &[&str]| Ran::kvcli([&["--endpoints", cluster, "--timeout", "10s"], args].concat());
