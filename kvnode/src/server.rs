@@ -39,7 +39,7 @@ use complaints::Complaints;
 use connection::{Client, Connection, ConnectionKey, Door, Flow, Left, Party, Why};
 use limits::{
     CLIENT_STALLED_MAX, GAP_PASSES_MAX, GREETING_MAX, PEER_SILENT_MAX, POLL_EVENTS_MAX, SEAL_IDLE_TICKS, STOP_FLUSH_MAX, TURN_ACCEPTS_MAX,
-    TURN_CONNECTION_BYTES_MAX, TURN_POLLS_MAX, TURN_REQUEST_BYTES_MAX, TURN_SMALL_BYTES_MAX, clients_max,
+    TURN_CONNECTION_BYTES_MAX, TURN_POLLS_MAX, TURN_REQUEST_BYTES_MAX, TURN_SMALL_BYTES_MAX, clients_max, incoming_max,
 };
 use link::{Pace, PeerNews};
 use links::{Destination, Due, Links};
@@ -84,6 +84,7 @@ pub(crate) struct Server {
     links: Links,
     listeners: [Listener; 2],
     clients_max: usize,
+    incoming_max: usize,
     /// Strangers in the order in which they came, with the time by which they must have said who they are.
     strangers: VecDeque<(Instant, ConnectionKey)>,
     complaints: Complaints,
@@ -140,6 +141,7 @@ impl Server {
             links,
             listeners,
             clients_max: clients_max(descriptors),
+            incoming_max: incoming_max(descriptors),
             strangers: VecDeque::new(),
             complaints: Complaints::default(),
             refusals: BTreeMap::new(),
@@ -265,14 +267,12 @@ impl Server {
                         match self.network.add(Connection::new(stream, remote, Party::Stranger { door })) {
                             Ok(key) => {
                                 self.strangers.push_back((now + GREETING_MAX, key));
-                                if door == Door::Client && self.network.client_count() > self.clients_max {
-                                    self.close(key, greeting::too_many(self.clients_max), now);
-                                }
+                                self.keep_the_door(door, key, now);
                             }
                             Err(error) => self.complaints.add(remote, error, now),
                         }
                     }
-                    Accepted::NoDescriptor(remote) => self.complaints.add(remote, "no file descriptor is left: raise LimitNOFILE", now),
+                    Accepted::NoDescriptor(remote) => self.lacks_descriptors(remote, now),
                     Accepted::Nobody => break,
                 }
             }

@@ -273,7 +273,7 @@ fn whoever_comes_to_the_wrong_door_or_cluster_is_told_so() {
 #[test]
 fn a_crowd_of_clients_is_turned_away_and_those_who_are_there_are_served() {
     let dir = tempfile::tempdir().unwrap();
-    let node = Node::start_by(&dir, with_32_descriptors());
+    let node = Node::start_by(&dir, with_descriptors(32));
     let mut first = Client::connect(&node);
     expect_done(first.put(b"k", b"v"));
     let crowd: Vec<TcpStream> = (0..64).map(|_| TcpStream::connect(&node.address).unwrap()).collect();
@@ -287,7 +287,7 @@ fn a_crowd_of_clients_is_turned_away_and_those_who_are_there_are_served() {
 #[test]
 fn a_node_without_descriptors_goes_on_serving() {
     let dir = tempfile::tempdir().unwrap();
-    let node = Node::start_by(&dir, with_32_descriptors());
+    let node = Node::start_by(&dir, with_descriptors(20));
     let mut first = Client::connect(&node);
     expect_done(first.put(b"k", b"v"));
     node.wait_for_line("peers at ");
@@ -299,10 +299,24 @@ fn a_node_without_descriptors_goes_on_serving() {
     drop(crowd);
     let mut later = Client::connect_patiently(&node);
     assert_eq!(later.get(b"k").as_deref(), Some(&b"v"[..]));
+    let log = std::fs::read_to_string(&node.log).unwrap();
+    assert_eq!(log.matches("no file descriptor is left").count(), 1, "{log}");
 }
 
-fn with_32_descriptors() -> Command {
+#[test]
+fn the_limit_of_open_files_is_raised_to_what_the_system_allows() {
+    let dir = tempfile::tempdir().unwrap();
     let mut command = Command::new("sh");
-    command.args(["-c", "ulimit -n 32; exec \"$0\" \"$@\"", env!("CARGO_BIN_EXE_kvnode")]);
+    command.args(["-c", "ulimit -Sn 100 && ulimit -Hn 200 && exec \"$0\" \"$@\"", env!("CARGO_BIN_EXE_kvnode")]);
+    let node = Node::start_by(&dir, command);
+    let limits = std::fs::read_to_string(format!("/proc/{}/limits", node.process.id())).unwrap();
+    let line = limits.lines().find(|line| line.starts_with("Max open files")).unwrap();
+    assert_eq!(line.split_whitespace().skip(3).take(2).collect::<Vec<_>>(), ["200", "200"], "{line}");
+}
+
+fn with_descriptors(count: usize) -> Command {
+    let mut command = Command::new("sh");
+    let script = format!("ulimit -n {count}; exec \"$0\" \"$@\"");
+    command.args(["-c", &script, env!("CARGO_BIN_EXE_kvnode")]);
     command
 }

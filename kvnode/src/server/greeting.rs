@@ -19,8 +19,13 @@ const REFUSAL_REPEATED: Duration = Duration::from_secs(60);
 const REFUSALS_MAX: usize = 64;
 
 /// There is no room for another client.
-pub(crate) fn too_many(clients_max: usize) -> Why {
+fn too_many_clients(clients_max: usize) -> Why {
     refuse(RefusedReason::TooManyConnections, format!("this node has {clients_max} clients already"))
+}
+
+/// There is no room for another connection at the peers' door.
+fn too_many_incoming(incoming_max: usize) -> Why {
+    refuse(RefusedReason::TooManyConnections, format!("the address for nodes has {incoming_max} connections already"))
 }
 
 fn refuse(reason: RefusedReason, message: String) -> Why {
@@ -28,6 +33,34 @@ fn refuse(reason: RefusedReason, message: String) -> Why {
 }
 
 impl Server {
+    /// There is one connection more at a door: perhaps one too many.
+    pub(super) fn keep_the_door(&mut self, door: Door, newest: ConnectionKey, now: Instant) {
+        match door {
+            Door::Client if self.network.client_count() > self.clients_max => {
+                self.close(newest, too_many_clients(self.clients_max), now);
+            }
+            Door::Peer if self.network.incoming_count() > self.incoming_max => {
+                // Who has said nothing for longest goes: a peer says at once who it is, and finds a place in any crowd.
+                let network = &mut self.network;
+                let mut is_silent = |key| {
+                    let connection = network.get_mut(key).filter(|connection| connection.door == Some(Door::Peer));
+                    connection.is_some_and(|connection| matches!(connection.party, Party::Stranger { .. } | Party::Leaving))
+                };
+                let silent = self.strangers.iter().map(|(_, key)| *key).find(|key| is_silent(*key));
+                self.close(silent.unwrap_or(newest), too_many_incoming(self.incoming_max), now);
+            }
+            _ => {}
+        }
+    }
+
+    /// A connection had to be closed unheard.
+    pub(super) fn lacks_descriptors(&mut self, remote: SocketAddr, now: Instant) {
+        const WHAT: &str = "no file descriptor is left: raise LimitNOFILE";
+        if self.was_not_told_lately(WHAT, now) {
+            self.complaints.add(remote, WHAT, now);
+        }
+    }
+
     /// Reads a stranger until it has said who it is.
     pub(super) fn greet_stranger(&mut self, key: ConnectionKey, now: Instant) -> Result<Left, Why> {
         let Some(connection) = self.network.get_mut(key) else { return Ok(Left::Nothing) };
@@ -158,16 +191,20 @@ impl Server {
     /// A line about a connection closed for what came on it. A refusal is logged once, not with every attempt and in every direction:
     /// whoever is refused comes again and again.
     pub(super) fn complain(&mut self, remote: SocketAddr, why: &Why, now: Instant) {
-        if let Some(refusal) = why.refusal() {
-            if self.refusals.get(refusal).is_some_and(|told| now.duration_since(*told) < REFUSAL_REPEATED) {
-                return;
-            }
-            if self.refusals.len() >= REFUSALS_MAX {
-                self.refusals.clear();
-            }
-            self.refusals.insert(refusal.to_owned(), now);
+        if why.refusal().is_none_or(|refusal| self.was_not_told_lately(refusal, now)) {
+            self.complaints.add(remote, why, now);
         }
-        self.complaints.add(remote, why, now);
+    }
+
+    fn was_not_told_lately(&mut self, what: &str, now: Instant) -> bool {
+        if self.refusals.get(what).is_some_and(|told| now.duration_since(*told) < REFUSAL_REPEATED) {
+            return false;
+        }
+        if self.refusals.len() >= REFUSALS_MAX {
+            self.refusals.clear();
+        }
+        self.refusals.insert(what.to_owned(), now);
+        true
     }
 
     /// The time to say who it is, or to read our refusal, is over.

@@ -53,14 +53,24 @@ pub(crate) const PEER_SILENT_MAX: Duration = Duration::from_secs(10);
 /// Clients at a time, strangers included. Each costs a descriptor and some 20 KiB.
 const CLIENTS_MAX: usize = 16_384;
 
-/// Descriptors that clients may not take: the links of 32 members in both directions would be 186, those of five are 24; the rest is
-/// for files, and for peers that dial anew before their old connections are gone.
+/// Descriptors that clients may not take. Half of them are for whoever comes to the peers' door: 31 peers would be 93, and some dial
+/// anew before their old connections are gone. The other half is for our own links, as many, and for files: a log that cannot open its
+/// next one ends the node.
 const DESCRIPTORS_RESERVED: usize = 256;
 
 /// Clients at a time for a process that may have so many descriptors: however many come, the peers still find one.
 pub(crate) fn clients_max(descriptors: u64) -> usize {
     let descriptors = usize::try_from(descriptors).unwrap_or(usize::MAX);
-    (descriptors - DESCRIPTORS_RESERVED.min(descriptors / 2)).min(CLIENTS_MAX)
+    (descriptors - reserved(descriptors)).min(CLIENTS_MAX)
+}
+
+/// Connections at the peers' door at a time, strangers included.
+pub(crate) fn incoming_max(descriptors: u64) -> usize {
+    reserved(usize::try_from(descriptors).unwrap_or(usize::MAX)) / 2
+}
+
+fn reserved(descriptors: usize) -> usize {
+    DESCRIPTORS_RESERVED.min(descriptors / 2)
 }
 
 /// Lines per second about connections that were closed for what they sent; the rest is counted.

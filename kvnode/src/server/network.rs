@@ -20,6 +20,7 @@ pub(crate) struct Network {
     registry: Registry,
     connections: SlotMap<ConnectionKey, Connection>,
     client_count: usize,
+    incoming_count: usize,
     /// Connections to read, in the order of the poll.
     ready: VecDeque<ConnectionKey>,
     /// Connections with output of this turn.
@@ -61,6 +62,7 @@ impl Network {
             registry,
             connections: SlotMap::with_key(),
             client_count: 0,
+            incoming_count: 0,
             ready: VecDeque::new(),
             unsent: Vec::new(),
             broken: Vec::new(),
@@ -83,9 +85,15 @@ impl Network {
         self.client_count
     }
 
+    /// Connections that came through the peers' door.
+    pub(crate) fn incoming_count(&self) -> usize {
+        self.incoming_count
+    }
+
     /// Watches a new connection.
     pub(crate) fn add(&mut self, connection: Connection) -> io::Result<ConnectionKey> {
         self.client_count += usize::from(connection.door == Some(Door::Client));
+        self.incoming_count += usize::from(connection.door == Some(Door::Peer));
         let key = self.connections.insert(connection);
         let socket = &mut self.connections[key].stream.socket;
         // Both interests, once: edge-triggered, so a writable socket costs one event in its life and one whenever it was full.
@@ -110,6 +118,7 @@ impl Network {
     pub(crate) fn remove(&mut self, key: ConnectionKey) -> Option<Connection> {
         let mut connection = self.connections.remove(key)?;
         self.client_count -= usize::from(connection.door == Some(Door::Client));
+        self.incoming_count -= usize::from(connection.door == Some(Door::Peer));
         // Closing would do it as well; an error here changes nothing.
         let _ = self.registry.deregister(&mut connection.stream.socket);
         match connection.party {

@@ -1,6 +1,7 @@
 //! What does not fit is refused with 3, never half done; and room that is made is used. Nothing that was acknowledged is lost for want of
 //! room.
 
+use std::net::TcpStream;
 use std::time::Duration;
 
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
@@ -8,7 +9,7 @@ use raft::Index;
 use tests::client::{Client, Failed};
 use tests::disk::SmallDisk;
 use tests::raw::Raw;
-use tests::wait::PATIENCE;
+use tests::wait::{PATIENCE, let_pass};
 use tests::{Cluster, host, wait_until};
 use wire::{BusyReason, CallId, Op, Reply, Request, Scan, SessionId};
 
@@ -327,4 +328,50 @@ fn whoever_scans_when_256_scans_are_open_is_told_busy_and_is_served_when_one_is_
     cluster.kvcli(["get", "k00000"]).expect_code(0);
     drop(raw);
     assert!(cluster.kvcli(["dump"]).expect_code(0).stdout.len() > 800_000);
+}
+
+/// Time on a processor so far, in hundredths of a second.
+fn cpu_ticks(pid: u32) -> u64 {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).expect("a process");
+    let behind_name = stat.rsplit_once(')').expect("a name in brackets").1;
+    behind_name.split_whitespace().skip(11).take(2).map(|ticks| ticks.parse::<u64>().expect("a number")).sum()
+}
+
+#[test]
+fn crowds_at_both_doors_of_a_node_with_few_descriptors_are_a_line_each_and_hinder_nobody() {
+    const DESCRIPTORS: usize = 128;
+    let mut cluster = Cluster::prepare(3);
+    let script = format!("ulimit -n {DESCRIPTORS}; exec \"$0\" \"$@\"");
+    cluster.nodes.iter_mut().for_each(|node| node.under = ["sh", "-c", &script].map(String::from).into());
+    cluster.start_all();
+    cluster.wait_healthy();
+    let leader = cluster.leader();
+    let (mut first, welcome) = Raw::client(&cluster.nodes[leader].client_addr);
+    let crowd = |address: &str| -> Vec<TcpStream> {
+        (0..4 * DESCRIPTORS).map(|_| TcpStream::connect(address).expect("the kernel takes it")).collect()
+    };
+    let said = |what: &str| cluster.log(leader).matches(what).count();
+    let crowds = [crowd(&cluster.nodes[leader].peer_addr), crowd(&cluster.nodes[leader].client_addr)];
+    let [of_peers, of_clients] = ["the address for nodes has", "clients already"];
+    wait_until("it says so, of both doors", PATIENCE, || said(of_peers) > 0 && said(of_clients) > 0);
+
+    // Whoever is there is served, peers among them: nothing would be done without them. The log goes on in new files.
+    for number in 0..8 {
+        let command = put_command(fastrand::u128(..), welcome.applied_index, b"k", &value(number, 1 << 20));
+        first.request(number as u64, &Request::Write { command: &command });
+        let (_, reply) = first.reply();
+        assert!(matches!(reply, Reply::Written(_)), "{reply:?}\n{}", cluster.log(leader));
+    }
+    // And it does not turn in circles: a loop that did would take all it can get.
+    let before = cpu_ticks(cluster.pid(leader));
+    let_pass(Duration::from_secs(2));
+    let spent = cpu_ticks(cluster.pid(leader)) - before;
+    assert!(spent < 20, "{spent} of 200 hundredths of a second");
+    assert_eq!([said(of_peers), said(of_clients)], [1, 1], "{}", cluster.log(leader));
+
+    drop(crowds);
+    let mut client = Client::new(&cluster.endpoints_of([leader]), Duration::from_secs(20));
+    assert_eq!(client.get("k"), Ok(Some(value(7, 1 << 20))));
+    cluster.wait_healthy();
+    cluster.wait_equal();
 }
