@@ -365,11 +365,51 @@ mod tests {
     }
 
     #[test]
+    fn base_bytes_are_fixed_for_ever() {
+        let bytes = hex("8a 1a 7f 9a e6 c8 8d 48 00 00 00 00 00 00 00 00 \
+             2b 00 00 00 00 00 00 00 07 00 00 00 00 00 00 00 \
+             08 00 00 00 00 00 00 00 02 00 00 00 00 00 00 00 \
+             2a 00 00 00 00 00 00 00 01 00 00 00 00 00 00 00");
+        let fields = BatchFields {
+            kind: BatchKind::Base,
+            first_index: Index(43),
+            last_entry_term: Term(7),
+            hard_state: HardState { term: Term(8), voted_for: Some(NodeId(2)) },
+            commit_index: Index(42),
+        };
+        assert_eq!(batch(&fields, &[]), bytes);
+        assert_eq!(decoded(&bytes).map(|header| (header.kind, header.first_index)), Some((BatchKind::Base, Index(43))));
+    }
+
+    #[test]
+    fn a_kind_that_is_not_known_is_no_batch() {
+        let (fields, entry) = one_entry();
+        let with_kind = |mut bytes: Vec<u8>, at: usize, value| {
+            bytes[at] = value;
+            let crc = SEED.checksum(&bytes[4..64]);
+            bytes[0..4].copy_from_slice(&crc.to_le_bytes());
+            decoded(&bytes).map(|header| header.kind)
+        };
+        let (empty, with_entries) = (batch(&fields, &[]), batch(&fields, &[&entry]));
+        assert_eq!(with_kind(empty.clone(), 56, 1), Some(BatchKind::Base));
+        assert_eq!(with_kind(empty.clone(), 56, 2), None);
+        assert_eq!(with_kind(empty.clone(), 59, 1), None);
+        assert_eq!(with_kind(empty, 60, 1), None, "kept for what may come");
+        assert_eq!(with_kind(with_entries.clone(), 56, 0), Some(BatchKind::Entries));
+        assert_eq!(with_kind(with_entries, 56, 1), None, "a base has no entries");
+    }
+
+    #[test]
     fn no_flipped_bit_passes() {
         let (fields, entry) = one_entry();
-        let whole = batch(&fields, &[&entry]);
+        for whole in [batch(&fields, &[&entry]), batch(&BatchFields { kind: BatchKind::Base, ..fields }, &[])] {
+            no_flipped_bit_of(&whole);
+        }
+    }
+
+    fn no_flipped_bit_of(whole: &[u8]) {
         for bit in 0..whole.len() * 8 {
-            let mut bytes = whole.clone();
+            let mut bytes = whole.to_vec();
             bytes[bit / 8] ^= 1 << (bit % 8);
             let passes = decoded(&bytes).is_some_and(|header| header.body_crc == SEED.checksum(&bytes[64..]));
             assert!(!passes, "bit {bit}");
@@ -428,6 +468,11 @@ mod tests {
         let state = |hard_state| BatchFields { hard_state, ..fields };
         assert_eq!(admits(fields, 1), Ok(()));
         assert_eq!(admits(fields, 0), Ok(()));
+        let base = |index| BatchFields { kind: BatchKind::Base, ..first(index) };
+        assert_eq!(admits(base(500), 0), Ok(()), "a base may leave a gap");
+        assert_eq!(admits(base(4), 0), Ok(()), "and end the log before its end");
+        assert_eq!(admits(base(2), 0), Err(Nonsense::Gap), "but not go down");
+        assert_eq!(admits(BatchFields { hard_state: vote(4, 1), ..base(500) }, 0), Err(Nonsense::TermFell));
         assert_eq!(admits(first(3), 1), Ok(()), "replaces everything above the base");
         assert_eq!(admits(state(vote(6, 0)), 0), Ok(()), "a new term begins without a vote");
         assert_eq!(admits(first(11), 1), Err(Nonsense::Gap));

@@ -323,3 +323,239 @@ impl SnapshotDecoder {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use fastrand::Rng;
+
+    use super::*;
+    use crate::checksum::hex;
+
+    const CLUSTER: ClusterId = ClusterId(0x0102_0304_0506_0708_090a_0b0c_0d0e_0f10);
+    const META: SnapshotMeta = SnapshotMeta { last: EntryId { index: Index(0x2a), term: Term(7) }, time_ms: 1000 };
+
+    /// The file that holds `content`, written in slices of `slice_len`.
+    fn file(meta: SnapshotMeta, content: &[u8], slice_len: usize) -> Vec<u8> {
+        let (mut encoder, mut bytes) = (SnapshotEncoder::new(CLUSTER, meta), Vec::new());
+        for slice in content.chunks(slice_len) {
+            encoder.push(slice, &mut bytes);
+        }
+        encoder.finish(&mut bytes);
+        bytes
+    }
+
+    /// What comes out of a file that arrives in pieces of `piece_len`.
+    fn decode(bytes: &[u8], piece_len: usize) -> Result<(SnapshotMeta, Vec<u8>), SnapshotDamage> {
+        let (mut decoder, mut content) = (SnapshotDecoder::new(CLUSTER), Vec::new());
+        let mut pushed = 0;
+        for piece in bytes.chunks(piece_len) {
+            let result = decoder.push(piece);
+            content.extend_from_slice(&decoder.take_content());
+            pushed += piece.len() as u64;
+            if let Err(damage) = result {
+                assert!(!decoder.is_complete());
+                assert_eq!((decoder.push(b"more"), decoder.end()), (Err(damage), Err(damage)), "damage is not forgotten");
+                assert!(decoder.take_content().is_empty());
+                return Err(damage);
+            }
+            assert_eq!(decoder.len(), pushed);
+        }
+        assert_eq!(decoder.is_complete(), decoder.end().is_ok());
+        Ok((decoder.end()?, content))
+    }
+
+    fn content(len: usize) -> Vec<u8> {
+        let mut rng = Rng::with_seed(len as u64);
+        (0..len).map(|_| rng.u8(..)).collect()
+    }
+
+    #[test]
+    fn snapshot_bytes_are_fixed_for_ever() {
+        let bytes = hex("6b 76 72 61 66 74 73 6e 01 00 00 00 10 0f 0e 0d \
+             0c 0b 0a 09 08 07 06 05 04 03 02 01 2a 00 00 00 \
+             00 00 00 00 07 00 00 00 00 00 00 00 e8 03 00 00 \
+             00 00 00 00 00 00 00 00 00 00 00 00 40 63 a6 f5 \
+             03 00 00 80 42 21 00 8f 61 62 63");
+        assert_eq!(file(META, b"abc", 1), bytes);
+        assert_eq!(decode(&bytes, 1), Ok((META, b"abc".to_vec())));
+    }
+
+    #[test]
+    fn a_snapshot_without_content_is_a_header_and_a_last_chunk_of_nothing() {
+        let bytes = file(META, b"", 1);
+        assert_eq!(bytes.len(), SNAPSHOT_HEADER_LEN + CHUNK_HEADER_LEN);
+        assert_eq!(decode(&bytes, 7), Ok((META, Vec::new())));
+    }
+
+    #[test]
+    fn the_same_content_makes_the_same_file_in_whatever_slices() {
+        const CHUNK: usize = SNAPSHOT_CHUNK_LEN;
+        for len in [1, CHUNK - 1, CHUNK, CHUNK + 1, 2 * CHUNK, 3 * CHUNK + 77] {
+            let content = content(len);
+            let whole = file(META, &content, len);
+            let chunks = len.div_ceil(CHUNK);
+            assert_eq!(whole.len(), SNAPSHOT_HEADER_LEN + chunks * CHUNK_HEADER_LEN + len, "no empty chunk at the end");
+            for slice_len in [1, 1000, CHUNK - 1, CHUNK, CHUNK + 1, 5 * CHUNK] {
+                assert!(file(META, &content, slice_len) == whole, "{len} bytes in slices of {slice_len}");
+            }
+            for piece_len in [1, 64, 1000, CHUNK, whole.len()] {
+                assert_eq!(decode(&whole, piece_len), Ok((META, content.clone())), "{len} bytes in pieces of {piece_len}");
+            }
+        }
+    }
+
+    #[test]
+    fn no_flipped_bit_passes() {
+        let whole = file(META, &content(300), 300);
+        for bit in 0..whole.len() * 8 {
+            let mut bytes = whole.clone();
+            bytes[bit / 8] ^= 1 << (bit % 8);
+            let damage = decode(&bytes, 50).expect_err("a flipped bit passed");
+            let expected = if bit / 8 < SNAPSHOT_HEADER_LEN { 0 } else { SNAPSHOT_HEADER_LEN as u64 };
+            // A chunk that claims to be longer looks cut off, one that claims not to be the last as well.
+            let offset = if damage.what == SnapshotFault::Truncated { whole.len() as u64 } else { expected };
+            assert_eq!(damage.offset, offset, "bit {bit}: {damage}");
+        }
+    }
+
+    #[test]
+    fn a_bit_flipped_in_any_chunk_is_found_in_that_chunk_and_nothing_of_it_comes_out() {
+        let (content, chunk) = (content(3 * SNAPSHOT_CHUNK_LEN), SNAPSHOT_CHUNK_LEN + CHUNK_HEADER_LEN);
+        let whole = file(META, &content, content.len());
+        for number in 0..3 {
+            let start = SNAPSHOT_HEADER_LEN + number * chunk;
+            for at in [0, 3, 4, 7, 8, 5000, chunk - 1] {
+                let mut bytes = whole.clone();
+                bytes[start + at] ^= 0x40;
+                let mut decoder = SnapshotDecoder::new(CLUSTER);
+                let pushed = decoder.push(&bytes);
+                assert_eq!(decoder.take_content(), content[..number * SNAPSHOT_CHUNK_LEN], "chunk {number} byte {at}");
+                let damage = pushed.and_then(|()| decoder.end().map(|_| ())).expect_err("a flipped bit passed");
+                assert!(damage.offset == start as u64 || damage.what == SnapshotFault::Truncated, "chunk {number} byte {at}: {damage}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_file_cut_at_any_byte_is_cut_off_there() {
+        let whole = file(META, &content(200), 200);
+        for len in 0..whole.len() {
+            let damage = SnapshotDamage { offset: len as u64, what: SnapshotFault::Truncated };
+            assert_eq!(decode(&whole[..len], 9), Err(damage), "cut at {len}");
+        }
+        // At the end of a chunk, too.
+        let whole = file(META, &content(2 * SNAPSHOT_CHUNK_LEN), SNAPSHOT_CHUNK_LEN);
+        let len = SNAPSHOT_HEADER_LEN + CHUNK_HEADER_LEN + SNAPSHOT_CHUNK_LEN;
+        assert_eq!(decode(&whole[..len], 4096), Err(SnapshotDamage { offset: len as u64, what: SnapshotFault::Truncated }));
+    }
+
+    #[test]
+    fn bytes_behind_the_end_are_found() {
+        let whole = file(META, b"abc", 3);
+        let damage = SnapshotDamage { offset: whole.len() as u64, what: SnapshotFault::TrailingBytes };
+        assert_eq!(decode(&[&whole[..], &[0]].concat(), 1000), Err(damage));
+        assert_eq!(decode(&[&whole[..], &whole[64..]].concat(), 1), Err(damage));
+    }
+
+    #[test]
+    fn another_cluster_and_a_later_version_are_named_and_not_called_damage() {
+        let whole = file(META, b"abc", 3);
+        let mut decoder = SnapshotDecoder::new(ClusterId(9));
+        assert_eq!(decoder.push(&whole), Err(SnapshotDamage { offset: 0, what: SnapshotFault::OtherCluster(CLUSTER) }));
+        assert_eq!(decoder.meta(), None);
+        let mut later = whole;
+        later[8] = 2;
+        let crc = checksum(&[&later[..60]]);
+        later[60..64].copy_from_slice(&crc.to_le_bytes());
+        let damage = decode(&later, 1000).expect_err("an unknown version");
+        assert_eq!(damage, SnapshotDamage { offset: 0, what: SnapshotFault::Version(2) });
+        assert_eq!(damage.to_string(), "snapshot format version 2, unknown to this program, at offset 0");
+    }
+
+    #[test]
+    fn a_chunk_passes_only_where_it_was_written() {
+        let (content, chunk) = (content(3 * SNAPSHOT_CHUNK_LEN), SNAPSHOT_CHUNK_LEN + CHUNK_HEADER_LEN);
+        let whole = file(META, &content, content.len());
+        let at = |number: usize| SNAPSHOT_HEADER_LEN + number * chunk;
+        let refused = |bytes: &[u8], number: usize| {
+            let damage = SnapshotDamage { offset: at(number) as u64, what: SnapshotFault::Chunk };
+            assert_eq!(decode(bytes, 100_000).map(|_| ()), Err(damage));
+        };
+        let swapped = [&whole[..at(0)], &whole[at(1)..at(2)], &whole[at(0)..at(1)], &whole[at(2)..]].concat();
+        refused(&swapped, 0);
+        let left_out = [&whole[..at(1)], &whole[at(2)..]].concat();
+        refused(&left_out, 1);
+        // The same place in another snapshot, of the same content.
+        let others = [
+            SnapshotMeta { last: EntryId { index: Index(0x2b), ..META.last }, ..META },
+            SnapshotMeta { last: EntryId { term: Term(8), ..META.last }, ..META },
+        ];
+        for other in others {
+            let other = file(other, &content, content.len());
+            refused(&[&whole[..at(1)], &other[at(1)..]].concat(), 1);
+        }
+    }
+
+    #[test]
+    fn a_chunk_that_claims_too_much_or_nothing_is_refused_before_it_is_held() {
+        let header = &file(META, b"", 1)[..SNAPSHOT_HEADER_LEN];
+        let too_long = u32::try_from(SNAPSHOT_CHUNK_LEN_MAX).expect("it fits") + 1;
+        for len_field in [too_long, !LAST_CHUNK, u32::MAX, 0] {
+            let mut decoder = SnapshotDecoder::new(CLUSTER);
+            let chunk = [&len_field.to_le_bytes()[..], &[0; 4]].concat();
+            let damage = SnapshotDamage { offset: 64, what: SnapshotFault::Chunk };
+            assert_eq!(decoder.push(&[header, &chunk].concat()), Err(damage), "{len_field:#x}");
+            assert!(decoder.pending.capacity() < 1000);
+        }
+    }
+
+    #[test]
+    fn a_chunk_of_the_longest_accepted_length_passes() {
+        let body = content(SNAPSHOT_CHUNK_LEN_MAX);
+        let len_field = (u32::try_from(body.len()).expect("it fits") | LAST_CHUNK).to_le_bytes();
+        let crc = chunk_crc(CLUSTER, META.last, 64, len_field, &body);
+        let bytes = [&encode_header(CLUSTER, &META)[..], &len_field, &crc, &body].concat();
+        assert_eq!(decode(&bytes, 10_000), Ok((META, body)));
+    }
+
+    #[test]
+    fn any_bytes_whatever_are_refused_without_a_panic() {
+        let mut rng = Rng::with_seed(3);
+        let whole = file(META, &content(5000), 5000);
+        for round in 0..2000 {
+            let mut bytes = whole.clone();
+            for _ in 0..rng.usize(1..4) {
+                let at = rng.usize(..bytes.len());
+                let len = rng.usize(1..=(bytes.len() - at).min(300));
+                match rng.u8(..3) {
+                    0 => rng.fill(&mut bytes[at..at + len]),
+                    1 => bytes[at..at + len].fill(0xff),
+                    _ => drop(bytes.drain(at..at + len)),
+                }
+                if bytes.is_empty() {
+                    break;
+                }
+            }
+            let passed = decode(&bytes, rng.usize(1..6000)).is_ok();
+            assert_eq!(passed, bytes == whole, "round {round}");
+        }
+    }
+
+    #[test]
+    fn one_file_name_per_snapshot() {
+        assert_eq!(snapshot_path(META.last), "snapshot/000000000000002a-0000000000000007.snap");
+        assert_eq!(parse_snapshot_name("000000000000002a-0000000000000007.snap"), Some(META.last));
+        let others = [
+            "2a-7.snap",
+            "000000000000002A-0000000000000007.snap",
+            "000000000000002a-0000000000000007.snap.tmp",
+            "000000000000002a0000000000000007.snap",
+            "incoming.tmp",
+            "-.snap",
+            "",
+        ];
+        for other in others {
+            assert_eq!(parse_snapshot_name(other), None, "{other}");
+        }
+    }
+}
