@@ -423,26 +423,33 @@ impl Cluster {
 
     /// What was fetched replaces everything, if it is still needed and nothing is in the way. Whether it did.
     pub(crate) fn install(&mut self, node: u64) -> bool {
-        let Member { raft, fetched, disk, applied, .. } = self.members.get_mut(&NodeId(node)).unwrap();
-        let may = |snapshot: &Snapshot| !raft.is_leader() && !raft.has_outstanding_save() && raft.needs_snapshot(snapshot.last());
-        let Some(snapshot) = fetched.take_if(|snapshot| may(snapshot)) else { return false };
+        let Some(snapshot) = self.take_fetched(node) else { return false };
+        self.safety.check_snapshot(&snapshot);
+        self.install_unchecked(node, snapshot);
+        true
+    }
+
+    /// A snapshot from a member that may be lying.
+    pub(crate) fn install_unchecked(&mut self, node: u64, snapshot: Snapshot) {
+        let Member { raft, disk, applied, .. } = self.members.get_mut(&NodeId(node)).unwrap();
         let last = snapshot.last();
         disk.snapshot = Some(snapshot.clone());
         disk.replace_log(last, raft.hard_state());
-        applied.clone_from(&snapshot.applied);
-        self.safety.check_snapshot(&snapshot);
+        *applied = snapshot.applied;
         self.trace.push(format!("n{node} installs the snapshot {last}"));
         self.input(node, |raft| raft.install(last, snapshot.membership));
         self.turn(node);
-        true
+    }
+
+    fn take_fetched(&mut self, node: u64) -> Option<Snapshot> {
+        let Member { raft, fetched, .. } = self.members.get_mut(&NodeId(node)).unwrap();
+        fetched.take_if(|snapshot| !raft.is_leader() && !raft.has_outstanding_save() && raft.needs_snapshot(snapshot.last()))
     }
 
     /// The process dies in the middle of an install: the snapshot has its name, the log is still the old one.
     pub(crate) fn crash_installing(&mut self, node: u64) {
-        let Member { raft, fetched, disk, .. } = self.members.get_mut(&NodeId(node)).unwrap();
-        let may = |snapshot: &Snapshot| !raft.is_leader() && !raft.has_outstanding_save() && raft.needs_snapshot(snapshot.last());
-        if let Some(snapshot) = fetched.take_if(|snapshot| may(snapshot)) {
-            disk.snapshot = Some(snapshot);
+        if let Some(snapshot) = self.take_fetched(node) {
+            self.members.get_mut(&NodeId(node)).unwrap().disk.snapshot = Some(snapshot);
         }
         self.crash(node, false);
     }
@@ -455,6 +462,12 @@ impl Cluster {
     pub(crate) fn stop_holding(&mut self, node: u64) {
         self.members.get_mut(&NodeId(node)).unwrap().holds_saves = false;
         self.finish_save(node);
+    }
+
+    /// The save under way reached the disk and raft knows it; no turn follows yet.
+    pub(crate) fn finish_save_only(&mut self, node: u64) {
+        let save = self.members.get_mut(&NodeId(node)).unwrap().outstanding.take().expect("a save is under way");
+        self.finish(node, &save);
     }
 
     pub(crate) fn finish_save(&mut self, node: u64) {

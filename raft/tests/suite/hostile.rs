@@ -4,6 +4,7 @@ use proptest::prelude::*;
 use raft::*;
 
 use crate::cluster::{Cluster, Start, meta, start};
+use crate::disk::Snapshot;
 use crate::words::*;
 
 /// Node 1 follows node 2 in term 4; of its log 1, 1, 3 two entries are committed.
@@ -15,9 +16,10 @@ fn follower() -> Cluster {
 }
 
 fn assert_ignores(mut cluster: Cluster, from: u64, message: Message) {
-    let before = (crate::cluster::notation(cluster.raft(1)), cluster.terms(1));
+    let state = |cluster: &Cluster| (crate::cluster::notation(cluster.raft(1)), cluster.terms(1), cluster.raft(1).wanted_snapshot());
+    let before = state(&cluster);
     cluster.step(1, from, message.clone());
-    assert_eq!((crate::cluster::notation(cluster.raft(1)), cluster.terms(1)), before, "{message}");
+    assert_eq!(state(&cluster), before, "{message}");
     assert_eq!(said(&mut cluster), [], "{message}");
 }
 
@@ -25,6 +27,25 @@ fn assert_ignores(mut cluster: Cluster, from: u64, message: Message) {
 fn an_append_that_would_take_back_committed_entries_is_ignored() {
     assert_ignores(follower(), 2, append(4, (1, 1), &[4], 0));
     assert_ignores(follower(), 2, append(4, (0, 0), &[2, 2, 2], 3));
+}
+
+#[test]
+fn an_append_from_before_the_base_that_contradicts_it_is_ignored() {
+    let compacted = || {
+        let mut cluster = follower();
+        cluster.compact_all(1);
+        assert_eq!((cluster.raft(1).log().base(), cluster.terms(1)), (entry_id(2, 1), vec![3]));
+        cluster
+    };
+    assert_ignores(compacted(), 2, append(4, (0, 0), &[0, 0, 0, 4], 3)); // a lower term at the base, and behind it
+    assert_ignores(compacted(), 2, append(4, (0, 0), &[1, 2, 3, 4], 3));
+    assert_ignores(compacted(), 2, append(4, (1, 1), &[2], 3));
+    let mut cluster = compacted();
+    cluster.step(1, 2, append(4, (0, 0), &[1, 1, 3, 4], 3));
+    assert_eq!((cluster.terms(1), cluster.commit(1)), (vec![3, 4], 3), "one that agrees with it is taken");
+    assert_eq!(said(&mut cluster), [(2, accepted(4, 4))]);
+    cluster.step(1, 2, append(4, (0, 0), &[1], 1));
+    assert_eq!(said(&mut cluster), [(2, accepted(4, 2))], "what is below the base is held");
 }
 
 #[test]
@@ -48,6 +69,15 @@ fn a_second_leader_of_a_term_is_ignored() {
     let leader = || settled_leader(3, Start::default());
     assert_ignores(leader(), 2, append(1, (1, 1), &[1], 2));
     assert_ignores(leader(), 2, heartbeat(1, 1));
+}
+
+#[test]
+fn a_senseless_offer_is_ignored() {
+    assert_ignores(follower(), 2, offer(4, (9, 5))); // of a term that is still to come
+    assert_ignores(follower(), 3, offer(4, (9, 4))); // from a second leader
+    assert_ignores(follower(), 2, offer(4, (TERM_AND_INDEX_LIMIT, 4)));
+    assert_ignores(settled_leader(3, Start::default()), 2, offer(1, (9, 1)));
+    assert_ignores(settled_leader(3, Start::default()), 9, offer(1, (9, 1)));
 }
 
 #[test]
@@ -163,6 +193,10 @@ fn any_message() -> impl Strategy<Value = Message> {
             entries
         }),
         2 => (term(), outcome).prop_map(|(term, outcome)| Message::AppendReply { term, outcome }),
+        2 => (term(), index(), term()).prop_map(|(term, index, last_term)| Message::InstallSnapshot {
+            term,
+            last_included: EntryId { index, term: last_term }
+        }),
         1 => (term(), index(), token_or_none.clone()).prop_map(|(term, leader_commit, read_token)| Message::Heartbeat {
             term,
             leader_commit,
@@ -180,15 +214,26 @@ proptest! {
     #[test]
     fn any_messages_in_any_role_break_nothing(
         role in 0usize..4,
-        messages in proptest::collection::vec((1u64..6, any_message(), 0u32..6), 1..60),
+        messages in proptest::collection::vec((1u64..6, any_message(), 0u32..6, 0u8..8), 1..60),
     ) {
         let role = [RoleName::Follower, RoleName::PreCandidate, RoleName::Candidate, RoleName::Leader][role];
         let mut cluster = lone(role, 3, start(2, &[1, 1, 2], 1));
-        for (read, (from, message, ticks)) in (0..).zip(messages) {
+        for (read, (from, message, ticks, doing)) in (0..).zip(messages) {
             let _shows_well = message.to_string();
             cluster.step(1, from, message);
             let _refused_without_leader = (cluster.propose(1), cluster.input(1, |raft| raft.read(ReadId(read))));
             cluster.tick(1, ticks);
+            let raft = cluster.raft(1);
+            match doing {
+                0 if raft.snapshot().index < raft.applied_index() => cluster.take_snapshot(1),
+                1 => cluster.compact(1, raft.snapshot().index),
+                2..5 => if let Some((_, last)) = raft.wanted_snapshot().filter(|(_, last)| last.index < Index(100)) {
+                    let applied = (1..=last.index.0).map(|index| EntryId { index: Index(index), ..last }).collect();
+                    let membership = raft.membership().clone();
+                    cluster.install_unchecked(1, Snapshot { applied, membership });
+                },
+                _ => {}
+            }
         }
     }
 }

@@ -9,4 +9,5 @@ mod lab_snapshots;
 mod properties;
 mod rules;
 mod scripts;
+mod snapshots;
 mod words;

@@ -187,8 +187,8 @@ impl Run {
                 }
             }
             // Whoever finds something to fetch or to install: most nodes do not.
-            Event::Fetch { node } => _ = self.from_here_on(node).into_iter().any(|node| self.cluster.fetch(node)),
-            Event::Install { node } => _ = self.from_here_on(node).into_iter().any(|node| self.cluster.install(node)),
+            Event::Fetch { node } => _ = self.all_up_from(node).into_iter().any(|node| self.cluster.fetch(node)),
+            Event::Install { node } => _ = self.all_up_from(node).into_iter().any(|node| self.cluster.install(node)),
             Event::CrashInstalling { node } => self.up(node).into_iter().for_each(|node| self.cluster.crash_installing(node)),
             // A node is cut off while the leader commits and compacts: it will need a snapshot, if nothing else happens before.
             Event::LeaveBehind { node: byte } => {
@@ -210,7 +210,7 @@ impl Run {
     }
 
     /// Every node that is up, from this one on.
-    fn from_here_on(&self, byte: u8) -> Vec<u64> {
+    fn all_up_from(&self, byte: u8) -> Vec<u64> {
         (0..self.count).map(|offset| (u64::from(byte) + offset) % self.count + 1).filter(|node| self.cluster.is_up(*node)).collect()
     }
 

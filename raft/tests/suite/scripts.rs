@@ -149,7 +149,8 @@ impl Runner {
                     let entries: Vec<String> = entries.iter().map(|entry| entry.id().to_string()).collect();
                     let base = self.cluster.raft(node).log().base();
                     let base = if base == EntryId::default() { String::new() } else { format!(" (up to {base})") };
-                    output.push_str(&format!("n{node}:{base} {}\n", entries.join(" ")));
+                    output.push_str(format!("n{node}:{base} {}", entries.join(" ")).trim_end());
+                    output.push('\n');
                 }
             }
             "progress" => {
@@ -265,16 +266,22 @@ stories! {
     appends_are_pipelined_within_a_window
     broken_connection_goes_back_to_probing
     commit_news_rides_on_the_next_append
+    compaction_while_replicating
+    crash_in_the_middle_of_an_install
     cut_off_node_disturbs_nobody
     diverged_log_is_repaired_in_few_round_trips
     first_election_costs_few_messages
     first_election_from_silence
     follower_read_fails_without_an_answer
     follower_reads_by_asking_its_leader
+    follower_that_has_it_needs_no_snapshot
     isolated_leader_appends_but_cannot_commit
     isolated_leader_steps_down
+    laggard_behind_the_base_installs_a_snapshot
     large_entry_travels_alone
+    late_acknowledgement_of_a_snapshot_is_asked_for_again
     late_rejection_is_recognised
+    leader_changes_during_a_transfer
     leader_commits_without_its_own_disk
     leader_with_one_follower_goes_on
     leaders_own_copy_counts_only_once_saved
@@ -285,6 +292,8 @@ stories! {
     lost_leader_that_beats_is_kept
     lost_leader_without_a_majority_gives_up_the_hurry
     many_proposals_travel_in_one_append
+    new_leader_offers_its_own_snapshot
+    offer_of_a_snapshot_is_repeated
     older_entry_is_not_committed_by_counting
     overloaded_follower_ignores_appends
     paused_follower_counts_one_heartbeat
@@ -295,11 +304,16 @@ stories! {
     read_waits_for_the_first_commit_of_a_term
     rejections_walk_down_by_terms
     repeated_and_reordered_appends_do_no_harm
+    restart_from_snapshot_and_tail
     restarted_node_applies_what_it_knows_committed
     single_node_leads_at_once
+    snapshot_may_be_installed_without_a_leader
     stale_leader_is_told_the_term
+    stale_offer_is_told_the_term
     too_many_uncommitted_bytes_are_refused
     unsaid_acknowledgement_of_an_overwritten_entry_is_dropped
     vote_counts_only_once_saved
     vote_leaves_only_once_saved
+    votes_count_the_base_of_an_empty_log
+    window_of_a_slow_follower_is_compacted_away
 }
