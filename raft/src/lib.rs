@@ -33,10 +33,10 @@
 //! assert_eq!(applied, [1]);
 //! ```
 //!
-//! What it deliberately does not do: leases (no clock is trusted), more than one save at a time, joint membership changes, moving the bytes
-//! of a snapshot (it says who offers which, [`Raft::wanted_snapshot`], and is told when it is there, [`Raft::install`]). What it does not do
-//! *yet*, and where it will go: membership changes (`membership`, taken over when an entry of [`EntryKind::Membership`] is appended, given
-//! back when it is truncated), leader transfer (`election`).
+//! What it deliberately does not do: leases (no clock is trusted), more than one save at a time, joint membership changes, moving the
+//! bytes of a snapshot (it says who offers which, [`Raft::wanted_snapshot`], and is told when it is there, [`Raft::install`]). What it does
+//! not do *yet*, and where it will go: membership changes (`membership`, taken over when an entry of [`EntryKind::Membership`] is appended,
+//! given back when it is truncated), leader transfer (`election`).
 #![cfg_attr(not(test), no_std)] // the compiler keeps that promise
 extern crate alloc;
 

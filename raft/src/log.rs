@@ -4,8 +4,9 @@
 //!   base        stable          saving             last
 //!    |  on disk   |  in the save  |  not yet in one  |
 //! ```
-//! A compaction moves the base up; what it drops is in a snapshot. A truncation pulls every mark back with it. That is why a finished save cannot call entries stable that were overwritten while it
-//! ran: `saving` has fallen below them, and the entries that replaced them belong to the next save.
+//! A truncation pulls every mark back with it. That is why a finished save cannot call entries stable that were overwritten while it
+//! ran: `saving` has fallen below them, and the entries that replaced them belong to the next save. A compaction moves the base up, never
+//! beyond `stable`; what it drops is in a snapshot.
 
 use alloc::vec::Vec;
 

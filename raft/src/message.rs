@@ -72,8 +72,8 @@ pub enum Message {
         /// What became of the entries.
         outcome: AppendOutcome,
     },
-    /// The follower needs entries that the leader's log no longer holds: here is what it can have instead (Raft 7). An offer; the
-    /// bytes of the snapshot travel on a connection of their own, and raft hears of them again through [`Raft::install`](crate::Raft::install).
+    /// The follower needs entries that the leader's log no longer holds: here is what it can have instead (Raft 7). Only an offer: the
+    /// bytes travel on a connection of their own, and raft hears of them again through [`Raft::install`](crate::Raft::install).
     InstallSnapshot {
         /// The leader's term.
         term: Term,

@@ -2,8 +2,8 @@
 //!
 //! - *Probe*: it is not known where the logs agree. One append at a time, and no other until it is answered.
 //! - *Replicate*: the logs agree at `match_index`. Appends are pipelined: `next_index` runs ahead, within a window of messages and bytes.
-//! - *Snapshot*: it needs entries at or below the log's base, which are gone. It is offered a snapshot, and gets no appends until it vouches
-//!   for the base. The offer is repeated when it answers a heartbeat meanwhile: offers can be lost, and so can the answer.
+//! - *Snapshot*: it needs entries at or below the log's base, which are gone. It is offered a snapshot, and gets no appends until it
+//!   vouches for the base. The offer is repeated when it answers a heartbeat meanwhile: offers can be lost, and so can the answer.
 
 use alloc::collections::VecDeque;
 
@@ -305,6 +305,60 @@ mod tests {
         let mut progress = Progress::new(Index(9), 0);
         progress.rejected(Index(8), Some(Index(20)), NO_BASE);
         assert_eq!(progress.next_index(), Index(8));
+    }
+
+    /// Of a leader whose log was compacted to 7 while appends up to 9 were on their way.
+    fn needing_a_snapshot() -> Progress {
+        let mut progress = replicating();
+        progress.sent(Index(9), 10);
+        progress.rejected(Index(9), None, Index(7));
+        assert_eq!((progress.needs_snapshot(), progress.next_index(), progress.inflight_appends()), (true, Index(7), 0));
+        progress
+    }
+
+    #[test]
+    fn a_snapshot_is_offered_once_and_again_to_one_that_lives() {
+        let mut progress = needing_a_snapshot();
+        assert_eq!(progress.sending(Index(9), MAX), Sending::Offer);
+        progress.offered();
+        assert_eq!(progress.sending(Index(9), MAX), Sending::Nothing);
+        progress.unreachable(Index(7));
+        progress.compacted(Index(8));
+        progress.rejected(Index(9), None, Index(8));
+        assert_eq!(progress.sending(Index(9), MAX), Sending::Nothing, "it still needs one, and may be fetching it");
+        progress.answered_heartbeat();
+        assert_eq!(progress.sending(Index(9), MAX), Sending::Offer);
+    }
+
+    #[test]
+    fn who_vouches_for_the_base_gets_appends_again() {
+        let mut progress = needing_a_snapshot();
+        progress.accepted(Index(6), Index(7));
+        assert_eq!((progress.needs_snapshot(), progress.match_index(), progress.next_index()), (true, Index(6), Index(7)));
+        progress.accepted(Index(7), Index(7));
+        assert_eq!((progress.is_replicating(), progress.next_index()), (true, Index(8)));
+    }
+
+    #[test]
+    fn a_compaction_takes_away_only_what_was_still_to_be_sent() {
+        let mut progress = replicating();
+        progress.sent(Index(6), 10);
+        progress.compacted(Index(6));
+        assert_eq!((progress.is_replicating(), progress.inflight_appends()), (true, 1), "it may arrive");
+        progress.compacted(Index(7));
+        assert_eq!((progress.needs_snapshot(), progress.sending(Index(9), MAX)), (true, Sending::Offer));
+    }
+
+    #[test]
+    fn a_probe_asks_at_the_base_and_hears_only_its_own_answer() {
+        let mut progress = replicating();
+        progress.sent(Index(9), 10);
+        progress.unreachable(Index(7));
+        assert_eq!((progress.needs_snapshot(), progress.next_index()), (false, Index(8)), "it may hold what it has not acknowledged");
+        progress.accepted(Index(5), Index(7));
+        assert_eq!((progress.is_replicating(), progress.next_index()), (false, Index(8)), "5 was acknowledged before the connection broke");
+        progress.accepted(Index(8), Index(7));
+        assert_eq!((progress.is_replicating(), progress.next_index()), (true, Index(9)));
     }
 
     #[test]

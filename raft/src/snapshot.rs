@@ -1,8 +1,9 @@
 //! Snapshots (Raft 7), as far as positions go: which entries a log may drop, and what a follower gets that needs dropped ones.
 //!
-//! A follower that needs entries below the leader's base is offered a snapshot. Fetching it is the embedding's business, on a connection of
-//! its own and for as long as it takes; raft goes on without it. It hears of the snapshot again when it is complete, synced and renamed, the
-//! state machine holds it and the log on disk has been replaced: `install`. Both ends may die in between; the next offer starts again.
+//! A follower that needs entries below the leader's base is offered a snapshot. Fetching it is the embedding's business, on a connection
+//! of its own and for as long as it takes; raft goes on without it. It hears of the snapshot again, through `install`, when the file is
+//! complete, synced and renamed, the state machine holds it and the log on disk has been replaced. Both ends may die in between: the next
+//! offer starts again.
 
 use crate::log::LogPositions;
 use crate::membership::Membership;

@@ -277,6 +277,9 @@ mod tests {
             (Kind::Raft, 7, 0x0748_6fc0),
             (Kind::Ping, 8, 0xe80c_b4ec),
             (Kind::Pong, 9, 0x3549_1e54),
+            (Kind::SnapshotFetch, 10, 0x576b_976d),
+            (Kind::SnapshotChunk, 11, 0x8a2e_3dd5),
+            (Kind::StateDigest, 12, 0x932e_851f),
         ] {
             let mut expected = header(code).to_vec();
             expected[4..8].copy_from_slice(&crc.to_le_bytes());
