@@ -6,7 +6,8 @@ pub const WAITING_MAX: usize = 65_536;
 /// Bytes this leader has proposed and not yet committed: a cluster without a quorum must not fill the leader's memory.
 pub const UNCOMMITTED_BYTES_MAX: usize = 64 << 20;
 
-/// Bytes of entries that a follower accepts before they are handed to a save: more is dropped, and comes again.
+/// Bytes of entries that gather for one save while another is under way: beyond it a leader is busy, and a follower drops what comes,
+/// which comes again. One save is one batch, so this stays well below the longest.
 pub const UNSAVED_BYTES_MAX: usize = 16 << 20;
 
 /// Bytes of entries in one append; one larger entry travels alone.

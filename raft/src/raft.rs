@@ -35,7 +35,7 @@ pub struct Config {
     pub inflight_bytes_max: usize,
     /// Encoded entries of a leader that are not committed yet: beyond this it is busy.
     pub uncommitted_bytes_max: usize,
-    /// Encoded entries of a follower that no save was given yet: beyond this it ignores appends.
+    /// Encoded entries that no save was given yet: beyond this a leader is busy, and a follower ignores appends.
     pub unsaved_bytes_max: usize,
 }
 

@@ -38,6 +38,10 @@ impl Raft {
         if leader.uncommitted_bytes > 0 && self.config.uncommitted_bytes_max < leader.uncommitted_bytes + meta.encoded_len() {
             return Err(ProposeError::Busy);
         }
+        // While a save is under way all that is proposed gathers for the next one, and one save has a longest length.
+        if self.log.has_unsaved() && self.config.unsaved_bytes_max < self.log.unsaved_bytes() + meta.encoded_len() {
+            return Err(ProposeError::Busy);
+        }
         self.append_own(meta);
         Ok(meta.id())
     }

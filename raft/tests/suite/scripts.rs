@@ -298,6 +298,7 @@ stories! {
     overloaded_follower_ignores_appends
     paused_follower_counts_one_heartbeat
     paused_leader_counts_the_whole_gap
+    proposals_gather_for_one_save_and_no_more
     read_answer_for_an_earlier_life_does_not_count
     read_fails_when_leadership_ends
     read_waits_for_a_majority
