@@ -15,6 +15,7 @@
 pub mod cli; // a finished command and what may be expected of it
 pub mod client; // a Clerk, with the answers that the tests tell apart
 pub mod cluster; // nodes and what is done to them
+pub mod crowd; // many connections to one node
 pub mod disk; // a small disk of a node's own
 pub mod dumps; // dumps beside a writer, each one point in time
 pub mod firewall; // packets that vanish

@@ -21,7 +21,7 @@ usage: cargo xtask JOB
   test [--no-install] [FILTER]    every tier of tests; `--seed N` repeats a run's draws
   check [--no-install]            formatting, lints, documentation, tidiness, then `test`: what CI runs
   labs --list                     the teaching labs' cases and the tests that stand for them
-  soak [ARGS]                     minutes of heavy load on a real cluster; prints what it measured
+  soak [ARGS]                     what takes minutes: heavy load, dumps beside it, idle crowds, load against bench; prints figures
   install [--prefix DIR]          build release and copy kvnode and kvcli to DIR/bin
 ";
 

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use raft::Index;
+use tests::crowd::Crowd;
 use tests::process::memory_kib;
 use tests::raw::Raw;
 use tests::wait::let_pass;
@@ -113,27 +113,13 @@ fn of_100_000_short_lived_sessions_the_newest_65_536_are_kept_and_the_others_ref
 
 #[test]
 fn of_4_000_idle_connections_every_one_still_answers() {
-    let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE).expect("a limit");
-    assert!(hard > 4_300, "a limit of {hard} open files leaves no room for 4,000 connections (ulimit -Hn)");
-    setrlimit(Resource::RLIMIT_NOFILE, hard, hard).expect("what is allowed");
     let cluster = Cluster::start(3);
-    cluster.kvcli(["put", "k", "v"]).expect_code(0);
     let leader = cluster.leader();
-    let before = memory_kib(cluster.pid(leader), "VmRSS:");
-    let mut crowd: Vec<Raw> = (0..4_000).map(|_| Raw::client(&cluster.nodes[leader].client_addr).0).collect();
-    let grown = memory_kib(cluster.pid(leader), "VmRSS:").saturating_sub(before);
-    host::report(format!("4000 connections: the node's resident memory grew by {grown} KiB"));
+    let mut crowd = Crowd::at(&cluster, leader, 4_000);
+    host::report(format!("4000 connections: the node's resident memory grew by {} KiB", crowd.grown_kib));
     // Longer than a connection may say nothing before its greeting. `cargo xtask soak` waits a minute.
     let_pass(Duration::from_secs(6));
     // Whoever is not of the crowd is served meanwhile.
     cluster.kvcli_at([leader], ["put", "other", "w"]).expect_code(0);
-    for (id, raw) in crowd.iter_mut().enumerate() {
-        raw.request(id as u64, &Request::Get { key: b"k" });
-    }
-    for (id, raw) in crowd.iter_mut().enumerate() {
-        match raw.reply() {
-            (of, Reply::Value { value: Some(value), .. }) if of == id as u64 => assert_eq!(value.value, b"v"),
-            other => panic!("connection {id}: {other:?}"),
-        }
-    }
+    crowd.expect_answers();
 }
