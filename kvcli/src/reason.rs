@@ -75,6 +75,7 @@ impl fmt::Display for Reason {
             Reason::Busy(BusyReason::Uncommitted) => write!(f, "busy: too many bytes wait for a majority"),
             Reason::Busy(BusyReason::Waiting) => write!(f, "busy: too many requests wait"),
             Reason::Busy(BusyReason::Full) => write!(f, "busy: full: it is at its --max-data-bytes; deletes go on"),
+            Reason::Busy(BusyReason::Log) => f.write_str("busy: its log waits to be compacted"),
             Reason::Busy(BusyReason::NoSpace) => write!(f, "busy: the disk of this node is full; reads go on, writes when it has room"),
             Reason::Forming(missing) if missing.is_empty() => write!(f, "the cluster is still forming"),
             Reason::Forming(missing) => write!(f, "the cluster is still forming, never heard of: {}", missing.join(", ")),

@@ -154,18 +154,6 @@ fn without_a_terminal_it_shows_everything_in_order_and_leaves_nothing() {
 }
 
 #[test]
-fn in_every_mode_that_it_has_it_shows_the_same() {
-    for mode in ["table", "plain"] {
-        let place = Place::new();
-        let output = place.demo().args(["-o", mode]).output().unwrap();
-        let stdout = String::from_utf8_lossy(&output.stdout);
-        assert!(output.status.success() && stdout.ends_with("stopped; nothing left\n"), "{mode}: {:?}: {stdout}", output.status);
-        assert!(stdout.starts_with("node") && stdout.contains("$ kvcli put"), "{mode}: {stdout}");
-        place.assert_nothing_left();
-    }
-}
-
-#[test]
 fn sigkill_takes_the_nodes_along_and_the_next_demo_removes_the_directory() {
     let place = Place::new();
     let demo = place.start_until("n3 ");

@@ -4,15 +4,18 @@
 use data::{Disk, SaveStatus, Store};
 use raft::{Message, NodeId};
 use wire::client::Reply;
+use wire::peer::PeerFrame;
 
 use crate::error::NodeError;
-use crate::node::Node;
+use crate::node::{Node, receive, send};
 use crate::waiting::ClientId;
 
 /// Where messages and replies go. Nothing here may fail: what cannot be sent is lost, as on any network.
 pub trait Outbox {
     /// To a peer; `entries` are the bytes of an append's entries.
     fn send(&mut self, to: NodeId, message: &Message, entries: &[u8]);
+    /// To a peer, beside raft's messages: parts of snapshots on a way of their own.
+    fn send_beside(&mut self, to: NodeId, frame: &PeerFrame<'_>);
     /// What was sent leaves now: the disk is about to be waited for.
     fn flush(&mut self);
     /// To a client that may be gone.
@@ -60,7 +63,14 @@ pub fn drive<D: Disk>(node: &mut Node, store: &mut Store<D>, outbox: &mut impl O
         }
     }
     node.finish_turn(released.reads, released.reads_failed);
-    node.counters.log_bytes = store.log_bytes();
+    node.compare_digests()?;
+    if let Some((index, digest, peers)) = node.take_digest_news() {
+        peers.into_iter().for_each(|peer| outbox.send_beside(peer, &PeerFrame::StateDigest { index, digest }));
+    }
+    // 5. Snapshots, a slice or a chunk at a time: this node's own, one for a peer, one from a peer.
+    node.take_slice(store)?;
+    send(node, store, outbox)?;
+    receive(node, store, outbox)?;
     node.set_no_space(store.no_space());
     for (request, reply) in node.take_replies() {
         outbox.reply(request.client, request.request_id, &reply);

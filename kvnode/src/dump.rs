@@ -5,7 +5,8 @@ use std::io::{self, BufWriter, Write};
 
 use data::{Bad, BatchKind, Identity, RealDisk, Record, SnapshotState, inspect};
 use raft::{EntryHeader, EntryKind, Index};
-use wire::{Command, Expect, Op, decode_membership};
+use wire::image::{self, decode_record};
+use wire::{Command, Expect, Member, Op, decode_membership};
 
 use crate::cli::DumpArgs;
 use crate::exit::{Exit, Failure, OrExit};
@@ -44,11 +45,13 @@ struct Printer<W: Write> {
     damage: Vec<String>,
     /// A bad batch with nothing good behind it so far. At the end of the log it is a torn write, which the next start cuts off.
     torn: Option<String>,
+    /// Of the snapshot's content: a record whose rest comes next.
+    partial: Vec<u8>,
 }
 
 impl<W: Write> Printer<W> {
     fn new(out: W) -> Printer<W> {
-        Printer { out, unwritten: None, seen_anything: false, damage: Vec::new(), torn: None }
+        Printer { out, unwritten: None, seen_anything: false, damage: Vec::new(), torn: None, partial: Vec::new() }
     }
 
     fn record(&mut self, record: &Record<'_>) {
@@ -66,7 +69,7 @@ impl<W: Write> Printer<W> {
             Record::Snapshot { file, file_len, state: SnapshotState::Leftover } => {
                 self.line(format!("{file} ({file_len} bytes), not needed: it is removed at the next start"));
             }
-            Record::SnapshotContent(content) => self.line(format!("  content({})", content.len())),
+            Record::SnapshotContent(content) => self.content(content),
             Record::BadSnapshot(error) => {
                 self.line(format!("  BAD {error}"));
                 self.damage.push(error.to_string());
@@ -99,6 +102,55 @@ impl<W: Write> Printer<W> {
                     Bad::Batch(_) => self.damage.extend(self.torn.replace(text)),
                     _ => self.damage.push(text),
                 }
+            }
+        }
+    }
+
+    /// The state in the newest snapshot, record by record.
+    fn content(&mut self, content: &[u8]) {
+        let mut bytes = std::mem::take(&mut self.partial);
+        bytes.extend_from_slice(content);
+        let mut at = 0;
+        loop {
+            match decode_record(&bytes[at..]) {
+                Ok(Some((record, len))) => {
+                    self.image(&record);
+                    at += len;
+                }
+                Ok(None) => {
+                    self.partial = bytes.split_off(at);
+                    return;
+                }
+                Err(error) => {
+                    self.line(format!("  BAD content: {error}"));
+                    self.damage.push(format!("the content of the snapshot: {error}"));
+                    return;
+                }
+            }
+        }
+    }
+
+    fn image(&mut self, record: &image::Record<'_>) {
+        match record {
+            image::Record::Head(head) => {
+                let (digest, horizon, sessions, keys) = (head.digest, head.horizon, head.session_count, head.key_count);
+                self.line(format!("  digest {digest:016x}, horizon {horizon}, sessions {sessions}, keys {keys}"));
+                for (member, announced) in &head.members {
+                    self.line(format!("    {}", self::member(member)));
+                    if let Some(announce) = announced {
+                        self.line(format!("    {}", command(&Command::Announce(announce.clone()))));
+                    }
+                }
+            }
+            image::Record::Session(session) => {
+                let numbers: Vec<String> = session.replies.iter().map(|(seq, _)| seq.to_string()).collect();
+                let (active, ms, first) = (session.last_active_index, session.last_active_ms, session.first_unanswered);
+                let kept = if numbers.is_empty() { "no reply kept".to_owned() } else { format!("replies kept: {}", numbers.join(" ")) };
+                self.line(format!("    session {:032x} active {active} {ms}ms, answered below {first}, {kept}", session.id.0));
+            }
+            image::Record::Key(key) => {
+                let (version, modified, len) = (key.version, key.modified, key.value.len());
+                self.line(format!("    key={} version {version} modified {modified} value({len})", bytes(key.key)));
             }
         }
     }
@@ -138,10 +190,7 @@ fn entry(index: Index, header: &EntryHeader, payload: &[u8]) -> String {
     let what = match header.kind {
         EntryKind::NoOp => "no-op".to_owned(),
         EntryKind::Membership => match decode_membership(payload) {
-            Ok(members) => {
-                let member = |m: &wire::Member| format!("{}:{}={}{}", m.id, m.name, m.peer_addr, if m.voter { "" } else { " (learns)" });
-                format!("members {}", members.iter().map(member).collect::<Vec<_>>().join(", "))
-            }
+            Ok(members) => format!("members {}", members.iter().map(member).collect::<Vec<_>>().join(", ")),
             Err(error) => format!("members, unreadable: {error}"),
         },
         EntryKind::Command => match Command::decode(payload) {
@@ -150,6 +199,10 @@ fn entry(index: Index, header: &EntryHeader, payload: &[u8]) -> String {
         },
     };
     format!("{id} {}ms {what}", header.time_ms)
+}
+
+fn member(member: &Member) -> String {
+    format!("{}:{}={}{}", member.id, member.name, member.peer_addr, if member.voter { "" } else { " (learns)" })
 }
 
 fn command(command: &Command<'_>) -> String {

@@ -34,3 +34,40 @@ pub const SCANS_MAX: usize = 256;
 
 /// A scan whose client has not asked for more within this time is forgotten.
 pub const SCAN_IDLE_US_MAX: u64 = 30_000_000;
+
+/// Log above which a snapshot is taken unless the settings say otherwise, bytes; more if the last snapshot is larger, so that the disk
+/// holds about as much log as state.
+pub const LOG_BYTES_DEFAULT: u64 = 64 << 20;
+
+/// Content of one slice of a snapshot, bytes: about a millisecond to write and flush.
+pub const SLICE_BYTES_MAX: usize = 256 << 10;
+
+/// A state below this is written in one slice.
+pub const SMALL_STATE_BYTES_MAX: u64 = 1 << 20;
+
+/// Content of the one slice of such a state, its sessions and the fixed parts of its keys included; what is beyond takes another.
+pub const SMALL_SLICE_BYTES_MAX: usize = 4 << 20;
+
+/// Pause after a snapshot that found no room or was cut off, before the next is begun.
+pub const SNAPSHOT_PAUSE_US: u64 = 1_000_000;
+
+/// Chunks of snapshots that leave in one tick, all peers together: 50 MB/s with ticks of 10 ms, far below what would hold up entries.
+pub const CHUNKS_PER_TICK_MAX: u32 = 2;
+
+/// A peer that has not asked for more within this time is not being sent a snapshot any longer.
+pub const TRANSFER_SILENT_US_MAX: u64 = 10_000_000;
+
+/// A chunk that has not come within this time is asked for again.
+pub const TRANSFER_ASK_AGAIN_US: u64 = 300_000;
+
+/// Pause after a transfer that brought damaged bytes or found no room.
+pub const TRANSFER_PAUSE_US: u64 = 1_000_000;
+
+/// Keys of a state no longer used that are freed in one tick: to free a million at once takes a tenth of a second.
+pub const DROPPED_KEYS_PER_TICK: usize = 10_000;
+
+/// Replicas compare their states whenever they have applied a multiple of so many entries.
+pub const DIGEST_EVERY: u64 = 1024;
+
+/// Indexes whose digests are remembered: how far apart two replicas may be and still compare.
+pub const DIGESTS_KEPT_MAX: usize = 64;

@@ -1,21 +1,27 @@
 //! The state machine's map: what `Put`, `Append`, `Delete` and `Cas` do to keys. Applying never fails: a lost cas is an answer, the
 //! same on every node. It knows nothing of raft, sessions or sockets.
 
+use std::collections::BTreeMap;
+
 use crc::{CRC_32_ISCSI, Crc, Table};
 use raft::Index;
 use wire::client::{Value, WriteOutcome, Written};
 use wire::command::{Expect, Op};
+use wire::image::KeyImage;
 use wire::limits::VALUE_LEN_MAX;
 
-use crate::view::{Map, Slice, ViewId, Views};
+use crate::view::{Slice, ViewId, Views, Weight};
 
 static CRC: Crc<u32, Table<16>> = Crc::<u32, Table<16>>::new(&CRC_32_ISCSI);
+
+/// Keys in byte order.
+type Map = BTreeMap<Box<[u8]>, Slot>;
 
 /// Keys in byte order, with their values and versions.
 #[derive(Default)]
 pub(crate) struct Machine {
     map: Map,
-    views: Views,
+    views: Views<Box<[u8]>, Slot>,
     data_bytes: u64,
     digest: u64,
 }
@@ -26,7 +32,20 @@ pub(crate) struct Slot {
     /// CRC-32C of `value`: an append extends it without reading what is there, so the digest costs what the write costs.
     checksum: u32,
     pub(crate) version: u64,
-    modified: Index,
+    pub(crate) modified: Index,
+}
+
+impl Slot {
+    /// What a snapshot tells of a key.
+    pub(crate) fn restored(image: &KeyImage<'_>) -> Slot {
+        Slot { value: image.value.to_vec(), checksum: CRC.checksum(image.value), version: image.version, modified: image.modified }
+    }
+}
+
+impl Weight for Slot {
+    fn bytes(&self) -> usize {
+        self.value.len()
+    }
 }
 
 impl Machine {
@@ -52,12 +71,17 @@ impl Machine {
 
     /// Begins to read a range of keys as they are now: at `position`.
     pub(crate) fn open_view(&mut self, position: Index, from: &[u8], to: Option<&[u8]>) -> ViewId {
-        self.views.open(position, from, to)
+        self.views.open(position, from.into(), to.map(Into::into))
+    }
+
+    /// Begins to read everything as it is now, for a snapshot.
+    pub(crate) fn open_whole(&mut self, position: Index) -> ViewId {
+        self.views.open_whole(position)
     }
 
     /// Reads on in a view, until `take` has enough; see `Views::read`.
-    pub(crate) fn read_view(&mut self, id: ViewId, any: bool, take: impl FnMut(&[u8], &Slot) -> bool) -> Option<Slice> {
-        self.views.read(id, &self.map, any, take)
+    pub(crate) fn read_view(&mut self, id: ViewId, any: bool, mut take: impl FnMut(&[u8], &Slot) -> bool) -> Option<Slice> {
+        self.views.read(id, &self.map, any, |key, slot| take(key, slot))
     }
 
     /// Forgets a view.
@@ -67,7 +91,7 @@ impl Machine {
 
     /// The views that are open.
     #[cfg(test)]
-    pub(crate) fn views(&self) -> &Views {
+    pub(crate) fn views(&self) -> &Views<Box<[u8]>, Slot> {
         &self.views
     }
 
@@ -84,6 +108,24 @@ impl Machine {
     /// A sum over all keys of a hash of key, value, version and position: equal states have equal digests, in whatever order they grew.
     pub(crate) fn digest(&self) -> u64 {
         self.digest
+    }
+
+    /// The keys of a snapshot, in byte order.
+    pub(crate) fn restore(slots: Vec<(Box<[u8]>, Slot)>) -> Machine {
+        let mut machine = Machine::default();
+        for (key, slot) in &slots {
+            machine.digest = machine.digest.wrapping_add(slot_digest(key, slot));
+            machine.data_bytes += (key.len() + slot.value.len()) as u64;
+        }
+        // Built at once from what is sorted: its nodes are full, while those of a map that grew key by key are half empty.
+        machine.map = slots.into_iter().collect();
+        machine
+    }
+
+    /// Drops up to so many keys of a state that is no longer used: to free a million at once would take a tenth of a second. `false`: it
+    /// is empty.
+    pub(crate) fn drop_some(&mut self, count: usize) -> bool {
+        (0..count).all(|_| self.map.pop_first().is_some())
     }
 
     fn put(&mut self, index: Index, key: &[u8], value: &[u8]) -> u64 {

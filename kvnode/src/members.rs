@@ -41,6 +41,26 @@ impl Members {
         self.form_if_complete();
     }
 
+    /// Members and announcements from a snapshot, instead of what was known. What this process has heard beyond that stays true.
+    pub(crate) fn restore(&mut self, formed: bool, members: &[(Member, Option<Announce>)]) {
+        let record = |(member, announced): &(Member, Option<Announce>)| {
+            let Member { id, name, peer_addr, voter } = member.clone();
+            (id, Record { name, peer_addr, voter, announced: announced.clone() })
+        };
+        self.records = members.iter().map(record).collect();
+        self.formed |= formed;
+        self.heard.retain(|id, _| self.records.contains_key(id));
+    }
+
+    /// For a snapshot: every member and what it has announced.
+    pub(crate) fn image(&self) -> Vec<(Member, Option<Announce>)> {
+        let member = |(id, record): (&NodeId, &Record)| {
+            let Record { name, peer_addr, voter, announced } = record;
+            (Member { id: *id, name: name.clone(), peer_addr: peer_addr.clone(), voter: *voter }, announced.clone())
+        };
+        self.records.iter().map(member).collect()
+    }
+
     /// A committed announcement. The first disk id counts for ever: two leaders may each have proposed what they heard.
     pub(crate) fn announce(&mut self, announce: Announce) {
         let Some(record) = self.records.get_mut(&announce.node) else { return };
@@ -98,6 +118,11 @@ impl Members {
     /// Where clients reach it; empty if it has not said so.
     pub(crate) fn client_addr(&self, node: NodeId) -> &str {
         self.announced(node).map_or("", |announced| &announced.client_addr)
+    }
+
+    /// Who votes.
+    pub(crate) fn voters(&self) -> impl Iterator<Item = NodeId> {
+        self.records.iter().filter(|(_, record)| record.voter).map(|(id, _)| *id)
     }
 
     /// Whether `node` is one.

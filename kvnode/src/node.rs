@@ -2,24 +2,35 @@
 //! saved and answered is taken out by `drive`. It has no socket, file or clock: the caller passes the time, which is monotonic and
 //! only ever compared with itself.
 
-use data::{Disk, Identity, Store};
-use raft::{
-    EntryHeader, EntryId, EntryKind, EntryMeta, Incarnation, Index, Message, NodeId, ProposeError, Raft, ReadError, ReadId, RoleName, Term,
-};
-use wire::command::{Announce, Command, Member, Op};
+mod receiving; // a snapshot from a peer
+mod requests; // what clients ask
+mod sending; // a snapshot to a peer
+mod snapshots; // snapshots of this node's own state, and what of the log may go
+
+use data::{Disk, Identity, SnapshotMeta, Store};
+use raft::{EntryHeader, EntryId, EntryKind, EntryMeta, Incarnation, Index, Message, NodeId, ProposeError, Raft, ReadId, RoleName, Term};
+use wire::command::{Announce, Command, Member};
 use wire::hello::{PeerHello, Refused, RefusedReason, Welcome};
-use wire::{BusyReason, NodeStatus, RejectedReason, Reply, Request, Scan};
+use wire::peer::PeerFrame;
+use wire::{NodeStatus, RejectedReason, Reply};
 
 use std::collections::BTreeMap;
 
+use crate::clock::ClusterClock;
+use crate::digests::Digests;
 use crate::error::NodeError;
+use crate::image::{Image, Loading, state_digest};
 use crate::limits;
 use crate::machine::Machine;
 use crate::members::Members;
 use crate::scans::Scans;
 use crate::sessions::{Admission, Sessions};
 use crate::status::Counters;
-use crate::waiting::{Addressed, ClientId, Range, RequestId, WaitingRead, WaitingReads, WaitingWrites, Wanted};
+use crate::waiting::{Addressed, WaitingReads, WaitingWrites, Wanted};
+pub(crate) use receiving::{Receiving, receive};
+pub(crate) use sending::{Sending, send};
+pub use snapshots::MaxLogBytes;
+pub(crate) use snapshots::Snapshots;
 
 /// What a node is told once, at its start.
 #[derive(Clone, Debug)]
@@ -44,6 +55,10 @@ pub struct NodeConfig {
     pub tick_us: u64,
     /// Keys and values, bytes; above it only deletes are taken.
     pub max_data_bytes: Option<u64>,
+    /// The log above the last snapshot, encoded: beyond it the next is taken.
+    pub max_log_bytes: MaxLogBytes,
+    /// The same in entries.
+    pub max_log_entries: Option<u64>,
 }
 
 /// A replica, without its disk and its sockets.
@@ -54,13 +69,25 @@ pub struct Node {
     sessions: Sessions,
     members: Members,
     applied: EntryId,
+    /// Cluster time of that entry.
+    applied_ms: u64,
     writes: WaitingWrites,
     reads: WaitingReads,
     scans: Scans,
+    snapshots: Snapshots,
+    sending: Sending,
+    receiving: Receiving,
+    digests: Digests,
+    /// A digest to be told to every peer.
+    digest_news: Option<(Index, u64)>,
+    /// A state that a snapshot has replaced, on its way out of memory.
+    retired: Option<Machine>,
     replies: Vec<Addressed>,
     /// Encoded entries that raft has accepted and the store has not been given.
     staged: Vec<(Index, Vec<u8>)>,
     staged_last: Index,
+    /// Of those that were staged since the store last said how long the log is.
+    staged_bytes: u64,
     clock: ClusterClock,
     /// What each peer last said of itself.
     greetings: BTreeMap<NodeId, PeerHello>,
@@ -74,25 +101,6 @@ pub struct Node {
     reported: Report,
     events: Vec<Event>,
     pub(crate) counters: Counters,
-}
-
-/// Cluster time: the last entry's, plus what has passed since on this node's own clock. No wall clock anywhere, and a new leader goes on
-/// where its log ends.
-struct ClusterClock {
-    last_entry_ms: u64,
-    last_entry_at_us: u64,
-    now_us: u64,
-}
-
-impl ClusterClock {
-    fn now_ms(&self) -> u64 {
-        self.last_entry_ms.saturating_add(self.now_us.saturating_sub(self.last_entry_at_us) / 1000)
-    }
-
-    fn entry(&mut self, time_ms: u64) {
-        self.last_entry_ms = time_ms;
-        self.last_entry_at_us = self.now_us;
-    }
 }
 
 /// Something that an operator may want to read in the log.
@@ -109,6 +117,28 @@ pub enum Event {
     },
     /// Every first member has been heard: the cluster serves.
     Formed,
+    /// A snapshot from a peer is now this node's state.
+    Installed {
+        /// Who sent it.
+        from: NodeId,
+        /// Its last entry.
+        last: EntryId,
+        /// Of the file.
+        bytes: u64,
+    },
+    /// What a peer sent is no snapshot that can be used; it is asked for again.
+    SnapshotRefused {
+        /// Who sent it.
+        from: NodeId,
+        /// The snapshot that was asked for.
+        last: EntryId,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// The disk has no room for a snapshot; it is tried again.
+    NoRoomForSnapshot,
+    /// More has changed while a snapshot was taken than this node may keep aside; it is begun again.
+    SnapshotCutOff,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -123,12 +153,16 @@ impl Node {
     /// A node as its disk remembers it. Reads the end of the log for announcements that are not known to be committed.
     pub fn new<D: Disk>(config: NodeConfig, recovered: data::Recovered, store: &mut Store<D>, now_us: u64) -> Result<Node, NodeError> {
         let mut members = Members::default();
-        let latest_membership = recovered.entries.iter().rev().find(|meta| meta.kind == EntryKind::Membership);
-        let mut voters = Vec::new();
-        if let Some(meta) = latest_membership {
-            let list = decode_members(*meta, store.entry(meta.index)?)?;
-            voters.extend(list.iter().filter(|member| member.voter).map(|member| member.id));
-            members.set(list);
+        let (mut machine, mut sessions, mut snapshot) = (Machine::default(), Sessions::default(), SnapshotMeta::default());
+        if let Some(info) = recovered.snapshot {
+            snapshot = info.meta;
+            let image = load(store, snapshot)?;
+            (machine, sessions) = (image.machine, image.sessions);
+            members.restore(image.formed, &image.members);
+        }
+        let is_newer = |meta: &&EntryMeta| meta.kind == EntryKind::Membership && snapshot.last.index < meta.index;
+        if let Some(meta) = recovered.entries.iter().rev().find(is_newer) {
+            members.set(decode_members(*meta, store.entry(meta.index)?)?);
         }
         for meta in recovered.entries.iter().filter(|meta| meta.index > recovered.commit_index && meta.kind == EntryKind::Command) {
             let entry = store.entry(meta.index)?;
@@ -154,27 +188,35 @@ impl Node {
             raft::Recovered {
                 hard_state: recovered.hard_state,
                 commit_index: recovered.commit_index,
-                applied_index: recovered.base.index,
-                snapshot: recovered.base,
+                applied_index: snapshot.last.index,
                 base: recovered.base,
+                snapshot: snapshot.last,
                 entries: recovered.entries,
-                membership: raft::Membership::of_voters(voters),
+                membership: raft::Membership::of_voters(members.voters()),
             },
         );
         let reported = Report { role: raft.role(), term: raft.term(), leader: None, formed: false };
         Ok(Node {
             raft,
-            machine: Machine::default(),
-            sessions: Sessions::default(),
+            machine,
+            sessions,
             members,
-            applied: recovered.base,
+            applied: snapshot.last,
+            applied_ms: snapshot.time_ms,
             writes: WaitingWrites::default(),
             reads: WaitingReads::default(),
             scans: Scans::default(),
+            snapshots: Snapshots::new(recovered.snapshot),
+            sending: Sending::default(),
+            receiving: Receiving::default(),
+            digests: Digests::default(),
+            digest_news: None,
+            retired: None,
             replies: Vec::new(),
             staged: Vec::new(),
             staged_last,
-            clock: ClusterClock { last_entry_ms: recovered.last_time_ms, last_entry_at_us: now_us, now_us },
+            staged_bytes: 0,
+            clock: ClusterClock { last_entry_ms: recovered.last_time_ms.max(snapshot.time_ms), last_entry_at_us: now_us, now_us },
             greetings: BTreeMap::new(),
             announcing: BTreeMap::new(),
             no_space: false,
@@ -194,6 +236,9 @@ impl Node {
         self.clock.now_us = now_us;
         self.raft.tick(ticks);
         self.scans.close_idle(&mut self.machine, now_us);
+        self.snapshots.tick();
+        self.sending.tick(now_us);
+        self.retired.take_if(|retired| !retired.drop_some(limits::DROPPED_KEYS_PER_TICK));
         self.follow_raft();
         self.announce_members();
     }
@@ -249,6 +294,20 @@ impl Node {
         self.follow_raft();
     }
 
+    /// What a peer that was greeted says beside raft's messages.
+    pub fn peer_beside(&mut self, from: NodeId, frame: PeerFrame<'_>) {
+        self.counters.peer_messages_received += 1;
+        if !self.members.contains(from) {
+            return;
+        }
+        match frame {
+            PeerFrame::SnapshotFetch { last, offset } => self.sending.asked(from, last, offset, self.clock.now_us),
+            PeerFrame::SnapshotChunk { last, file_len, offset, bytes } => self.receiving.chunk(last, file_len, offset, bytes),
+            PeerFrame::StateDigest { index, digest } => self.digests.heard(from, index, digest),
+            PeerFrame::Raft { .. } | PeerFrame::Ping | PeerFrame::Pong => {}
+        }
+    }
+
     /// The leader's process is known to be gone: its connection ended by its own doing, and nobody answers there, or another life does.
     pub fn leader_lost(&mut self, node: NodeId) {
         self.raft.leader_lost(node);
@@ -266,136 +325,6 @@ impl Node {
             self.raft.step_down();
             self.follow_raft();
         }
-    }
-
-    /// A client asks.
-    pub fn request(&mut self, client: ClientId, request_id: u64, request: Request<'_>, now_us: u64) {
-        self.clock.now_us = now_us;
-        let request_id = RequestId { client, request_id };
-        let answer = match request {
-            Request::Write { command } => self.write(request_id, command),
-            Request::Get { key } => self.get(request_id, key),
-            Request::GetStale { key } => Some(self.get_stale(key)),
-            Request::Scan(scan) => self.scan(request_id, scan),
-            Request::ScanNext { scan } => Some(self.scans.next(&mut self.machine, client, scan, now_us)),
-            Request::Status => Some(Reply::Status(Box::new(self.status()))),
-            Request::Members => Some(Reply::Members { leader: self.raft.leader(), members: self.members.addresses() }),
-        };
-        self.replies.extend(answer.map(|reply| (request_id, reply)));
-    }
-
-    fn write(&mut self, request: RequestId, command: &[u8]) -> Option<Reply> {
-        let Ok(Command::Write { call, op }) = Command::decode(command) else {
-            return Some(Reply::Rejected { reason: RejectedReason::Version });
-        };
-        if let Err(reason) = op.validate() {
-            return Some(Reply::Rejected { reason });
-        }
-        // An answer from the table is true on any node: what it tells of is applied here, so it is committed.
-        if let Admission::Kept(written) = self.sessions.judge(&call) {
-            return Some(Reply::Written(written));
-        }
-        if !self.raft.is_leader() {
-            return Some(self.not_leader());
-        }
-        if !self.members.formed() {
-            return Some(Reply::Forming { missing: self.members.missing() });
-        }
-        if self.no_space {
-            return Some(Reply::Busy { reason: BusyReason::NoSpace });
-        }
-        if self.is_full(&op) {
-            return Some(Reply::Busy { reason: BusyReason::Full });
-        }
-        if self.waiting() >= limits::WAITING_MAX {
-            return Some(Reply::Busy { reason: BusyReason::Waiting });
-        }
-        match self.append(EntryKind::Command, command) {
-            Ok(id) => {
-                self.writes.wait(id.index, request, call);
-                None
-            }
-            Err(ProposeError::NotLeader { .. }) => Some(self.not_leader()),
-            Err(ProposeError::Busy) => Some(Reply::Busy { reason: BusyReason::Uncommitted }),
-        }
-    }
-
-    fn get(&mut self, request: RequestId, key: &[u8]) -> Option<Reply> {
-        if let Err(reason) = wire::command::validate_key(key) {
-            return Some(Reply::Rejected { reason });
-        }
-        self.read(request, Wanted::Value(key.into()))
-    }
-
-    fn get_stale(&self, key: &[u8]) -> Reply {
-        if let Err(reason) = wire::command::validate_key(key) {
-            return Reply::Rejected { reason };
-        }
-        Reply::StaleValue { value: self.machine.get(key), position: self.applied.index, age_ms: self.age_ms() }
-    }
-
-    fn scan(&mut self, request: RequestId, scan: Scan<'_>) -> Option<Reply> {
-        let Scan { stale, keys_only, from, to, limit } = scan;
-        let range = Range { from: from.into(), to: to.map(Into::into), keys_only, limit };
-        if stale { Some(self.open_scan(request.client, &range, self.age_ms())) } else { self.read(request, Wanted::Scan(range)) }
-    }
-
-    fn open_scan(&mut self, client: ClientId, range: &Range, age_ms: Option<u64>) -> Reply {
-        if self.scans.is_full() {
-            return Reply::Busy { reason: BusyReason::Waiting };
-        }
-        self.scans.open(&mut self.machine, self.applied.index, client, range, age_ms, self.clock.now_us)
-    }
-
-    /// A linearizable read: raft names the index to read at.
-    fn read(&mut self, request: RequestId, wanted: Wanted) -> Option<Reply> {
-        if !self.members.formed() {
-            return Some(Reply::Forming { missing: self.members.missing() });
-        }
-        if self.waiting() >= limits::WAITING_MAX {
-            return Some(Reply::Busy { reason: BusyReason::Waiting });
-        }
-        match self.raft.read(ReadId(self.reads.next_read())) {
-            Ok(()) => {
-                self.reads.wait(WaitingRead { request, wanted });
-                None
-            }
-            Err(ReadError::NoLeader) => Some(self.not_leader()),
-            Err(ReadError::Busy) => Some(Reply::Busy { reason: BusyReason::Waiting }),
-        }
-    }
-
-    /// How old a stale read may be: the time since a leader was last heard; `None`: never.
-    fn age_ms(&self) -> Option<u64> {
-        if self.raft.is_leader() {
-            return Some(0);
-        }
-        self.leader_heard_us.map(|heard| self.clock.now_us.saturating_sub(heard) / 1000)
-    }
-
-    /// The client is gone: nobody will ask for the rest of its scans.
-    pub fn client_gone(&mut self, client: ClientId) {
-        self.scans.client_gone(&mut self.machine, client);
-    }
-
-    fn is_full(&self, op: &Op<'_>) -> bool {
-        let full = self.config.max_data_bytes.is_some_and(|max| self.machine.data_bytes() >= max);
-        full && !matches!(op, Op::Delete { .. })
-    }
-
-    /// The disk has no room for the next segment: nothing is proposed until it has, so that the log never meets a full disk unprepared.
-    pub(crate) fn set_no_space(&mut self, no_space: bool) {
-        self.no_space = no_space;
-    }
-
-    fn waiting(&self) -> usize {
-        self.writes.len() + self.reads.len()
-    }
-
-    fn not_leader(&self) -> Reply {
-        let leader = self.raft.leader().filter(|leader| *leader != self.config.identity.node);
-        let client_addr = leader.map_or(String::new(), |leader| self.members.client_addr(leader).to_owned());
-        Reply::NotLeader { leader, client_addr }
     }
 
     // What follows from an input.
@@ -421,6 +350,7 @@ impl Node {
         if let Ok(header) = EntryHeader::decode(&entry) {
             self.clock.entry(header.time_ms);
         }
+        self.staged_bytes += entry.len() as u64;
         self.staged.push((index, entry));
         self.staged_last = index;
     }
@@ -495,6 +425,7 @@ impl Node {
     }
 
     pub(crate) fn saved(&mut self, token: raft::SaveToken) {
+        self.snapshots.saved();
         self.raft.saved(token);
         self.follow_raft();
     }
@@ -531,8 +462,46 @@ impl Node {
             },
         };
         self.applied = EntryId { index, term: header.term };
+        self.applied_ms = header.time_ms;
         self.replies.extend(reply);
+        if Digests::is_due(index) {
+            let digest = state_digest(&self.machine, &self.sessions);
+            self.digests.own(index, digest);
+            self.digest_news = Some((index, digest));
+        }
         Ok(())
+    }
+
+    /// Stops a node whose state is another than that of a majority.
+    pub(crate) fn compare_digests(&mut self) -> Result<(), NodeError> {
+        let quorum = self.raft.membership().voters.len() / 2 + 1;
+        let voters = &self.raft.membership().voters;
+        match self.digests.verdict(quorum, |peer| voters.contains(&peer)) {
+            Some(diverged) => Err(NodeError::Diverged { index: diverged.index, own: diverged.own, theirs: diverged.theirs }),
+            None => Ok(()),
+        }
+    }
+
+    /// The digest that every peer is to be told.
+    pub(crate) fn take_digest_news(&mut self) -> Option<(Index, u64, Vec<NodeId>)> {
+        let (index, digest) = self.digest_news.take()?;
+        let me = self.config.identity.node;
+        Some((index, digest, self.members.iter().map(|(id, ..)| id).filter(|id| *id != me).collect()))
+    }
+
+    /// The state of a snapshot takes the place of this one. The old one is freed bit by bit; whoever was reading it is told so when it
+    /// asks for more.
+    fn replace_state(&mut self, meta: SnapshotMeta, image: Image) {
+        self.retired = Some(std::mem::replace(&mut self.machine, image.machine));
+        self.sessions = image.sessions;
+        self.members.restore(image.formed, &image.members);
+        self.members.hear(self.config.identity.node, self.config.identity.disk_id);
+        self.scans = Scans::default();
+        self.digests.restart();
+        (self.applied, self.applied_ms) = (meta.last, meta.time_ms);
+        self.staged.clear();
+        self.staged_last = meta.last.index;
+        self.clock.entry(meta.time_ms);
     }
 
     /// Everything up to `applied` is applied: raft may know, readers may read.
@@ -563,7 +532,14 @@ impl Node {
 
     /// Whether `drive` has something to do.
     pub fn has_work(&self) -> bool {
-        self.raft.has_ready() || !self.staged.is_empty() || !self.replies.is_empty()
+        self.raft.has_ready()
+            || !self.staged.is_empty()
+            || !self.replies.is_empty()
+            || self.digest_news.is_some()
+            || self.digests.has_news()
+            || self.snapshots.has_work(self.clock.now_us)
+            || self.sending.has_work()
+            || self.receiving.has_work(self.raft.wanted_snapshot(), self.clock.now_us)
     }
 
     /// What changed since the last call.
@@ -629,7 +605,7 @@ impl Node {
 
     /// What is applied, and a digest of the state there: equal on every node at the same entry.
     pub fn digest(&self) -> (EntryId, u64) {
-        (self.applied, self.machine.digest().wrapping_add(crate::machine::mix(self.sessions.digest())))
+        (self.applied, state_digest(&self.machine, &self.sessions))
     }
 
     /// The value under `key` as this node has applied it: for checks, not for clients.
@@ -654,13 +630,34 @@ pub(crate) struct Parts<'a> {
     pub(crate) machine: &'a Machine,
     pub(crate) sessions: &'a Sessions,
     pub(crate) members: &'a Members,
+    pub(crate) snapshot: Option<data::SnapshotInfo>,
     pub(crate) now_us: u64,
 }
 
 impl Node {
     pub(crate) fn parts(&self) -> Parts<'_> {
-        Parts { config: &self.config, machine: &self.machine, sessions: &self.sessions, members: &self.members, now_us: self.clock.now_us }
+        Parts {
+            config: &self.config,
+            machine: &self.machine,
+            sessions: &self.sessions,
+            members: &self.members,
+            snapshot: self.snapshots.newest,
+            now_us: self.clock.now_us,
+        }
     }
+}
+
+/// The state of the node's own snapshot.
+fn load<D: Disk>(store: &mut Store<D>, meta: SnapshotMeta) -> Result<Image, NodeError> {
+    let unusable = |error| NodeError::Image { file: data::snapshot_path(meta.last), error };
+    let mut loading = Loading::default();
+    let mut loaded = Ok(());
+    store.load_snapshot(|content| {
+        if loaded.is_ok() {
+            loaded = loading.push(content);
+        }
+    })?;
+    loaded.and_then(|()| loading.finish()).map_err(unusable)
 }
 
 fn payload(entry: &[u8]) -> &[u8] {

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::time::Instant;
 
 use data::{Identity, OpenError, Options, SnapshotDamage, SnapshotFault, Store};
-use kvnode::{Node, NodeConfig};
+use kvnode::{MaxLogBytes, Node, NodeConfig, NodeError};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use raft::Incarnation;
 
@@ -88,12 +88,14 @@ pub(crate) fn start(
     }
 
     let disk = open_disk(dir)?;
-    let max_log_bytes = tuning.max_log_bytes.and_then(|limit| match limit {
-        LogBytes::Never => None,
-        LogBytes::Above(bytes) => Some(bytes),
-    });
-    let opened = Store::open(disk, identity, Options { max_log_bytes, cache_bytes: CACHE_BYTES });
-    let (mut store, recovered) = opened.map_err(|error| open_failure(dir, error))?;
+    let max_log_bytes = match tuning.max_log_bytes {
+        None => MaxLogBytes::Default,
+        Some(LogBytes::Never) => MaxLogBytes::Never,
+        Some(LogBytes::Above(bytes)) => MaxLogBytes::Above(bytes),
+    };
+    let segments_for = if let MaxLogBytes::Above(bytes) = max_log_bytes { Some(bytes) } else { None };
+    let opened = Store::open(disk, identity, Options { max_log_bytes: segments_for, cache_bytes: CACHE_BYTES });
+    let (mut store, recovered) = opened.map_err(|error| open_failure(dir, identity, &error))?;
     let (first, last) = (recovered.base.index.next(), recovered.entries.last().map_or(recovered.base, |meta| meta.id()));
     let [incarnation, seed, link_seed] = random()?;
     let config = NodeConfig {
@@ -107,8 +109,14 @@ pub(crate) fn start(
         heartbeat_ticks: tuning.heartbeat_ticks,
         tick_us: u64::try_from(tuning.tick.as_micros()).unwrap_or(u64::MAX),
         max_data_bytes: tuning.max_data_bytes,
+        max_log_bytes,
+        max_log_entries: tuning.max_log_entries,
     };
-    let node = Node::new(config, recovered, &mut store, 0).map_err(|error| fatal(&error))?;
+    let node = Node::new(config, recovered, &mut store, 0).map_err(|error| match error {
+        NodeError::Snapshot(error) => open_failure(dir, identity, &error),
+        NodeError::Image { .. } => Exit::Corrupt.says(format!("{}/{error}{}", dir.display(), untrusted(dir, identity))),
+        error => fatal(&error),
+    })?;
     log.set_who(format!("{} {} {}", identity.name, node.role(), node.term()));
     tracing::info!("node {} of cluster {}, data in {}, log {first} to {last}", identity.node.0, identity.cluster_id, dir.display());
     tracing::info!("clients at {client_addr}, peers at {peer_addr}, ready after {} ms", begun.elapsed().as_millis());
@@ -211,8 +219,8 @@ fn listen(
     Ok(Some((listener, told_to_connect.to_string())))
 }
 
-fn open_failure(dir: &Path, error: OpenError) -> Failure {
-    let exit = match &error {
+fn open_failure(dir: &Path, identity: &Identity, error: &OpenError) -> Failure {
+    let exit = match error {
         OpenError::Version { .. } | OpenError::Snapshot { damage: SnapshotDamage { what: SnapshotFault::Version(_), .. }, .. } => {
             Exit::Config
         }
@@ -220,13 +228,21 @@ fn open_failure(dir: &Path, error: OpenError) -> Failure {
         OpenError::Io { .. } => Exit::Io,
     };
     let fix = match exit {
-        Exit::Corrupt => format!(
-            ". This copy cannot be trusted; `kvnode dump {}` shows what is left. Nothing was changed. The other members have the data",
-            dir.display()
-        ),
+        Exit::Corrupt => untrusted(dir, identity),
         _ => String::new(),
     };
     exit.says(format!("{}/{error}{fix}", dir.display()))
+}
+
+/// What to do about a directory that is damaged.
+fn untrusted(dir: &Path, identity: &Identity) -> String {
+    let Identity { name, node, members, .. } = identity;
+    let peer_addr = members.iter().find(|member| member.id == *node).map_or("HOST:PORT", |member| member.peer_addr.as_str());
+    format!(
+        ". This copy cannot be trusted; `kvnode dump {}` shows what is left. Nothing was changed. The other members have the data: to let \
+         this one begin anew, kvcli member replace {name} {name}={peer_addr}",
+        dir.display()
+    )
 }
 
 /// Every client and peer is a descriptor: takes what the system allows, and says how many that are.

@@ -194,6 +194,9 @@ impl Server {
             self.store.prepare_slice().map_err(|error| fatal(&error.into()))?;
             self.tell_space();
         }
+        if self.store.needs_trim() {
+            self.store.trim_slice().map_err(|error| fatal(&error.into()))?;
+        }
         self.log.flush();
         Ok(self.signalled)
     }
@@ -324,7 +327,7 @@ impl Server {
                         PeerFrame::Raft { message, entries } => node.peer_message(from, message, entries),
                         PeerFrame::Ping => wire::encode_pong(output.buffer()),
                         PeerFrame::Pong => return Err(Why::Bad("an answer to no question".to_owned())),
-                        PeerFrame::SnapshotFetch { .. } | PeerFrame::SnapshotChunk { .. } | PeerFrame::StateDigest { .. } => {}
+                        beside => node.peer_beside(from, beside),
                     }
                     Ok(Flow::Next)
                 });
@@ -419,6 +422,15 @@ impl Server {
         for event in news {
             match event {
                 Event::Formed => tracing::info!("every member was heard: the cluster is formed"),
+                Event::Installed { from, last, bytes } => {
+                    tracing::info!("caught up to {last} by a snapshot of {bytes} bytes from {}", self.node.name_of(*from));
+                }
+                Event::SnapshotRefused { from, last, why } => {
+                    let from = self.node.name_of(*from);
+                    tracing::warn!("the snapshot of {last} that {from} sends cannot be used: {why}; asking for it again");
+                }
+                Event::NoRoomForSnapshot => tracing::warn!("the disk has no room for a snapshot: the log grows until it has"),
+                Event::SnapshotCutOff => tracing::warn!("too much was written while a snapshot was taken: it is begun again"),
                 Event::Role { role, term, leader } => {
                     self.log.set_who(format!("{} {role} {term}", self.name));
                     let led = std::mem::replace(&mut self.leads, *role == RoleName::Leader);
@@ -597,6 +609,8 @@ pub(crate) fn fatal(error: &NodeError) -> Failure {
             Exit::Io.says(format!("the log failed: {error}. Nothing is retried: what the disk holds is only known after a restart"))
         }
         NodeError::Command { .. } => Exit::Config.says(error),
-        NodeError::Entry { .. } => Exit::Corrupt.says(error),
+        NodeError::Entry { .. } | NodeError::Image { .. } | NodeError::Snapshot(_) | NodeError::Diverged { .. } => {
+            Exit::Corrupt.says(error)
+        }
     }
 }

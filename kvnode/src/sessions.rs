@@ -11,10 +11,12 @@ use std::collections::BTreeMap;
 use raft::Index;
 use wire::client::Written;
 use wire::command::{CallId, SessionId};
+use wire::image::SessionImage;
 use wire::limits::{SESSION_WINDOW, SESSIONS_MAX};
 
 use crate::limits::SESSION_IDLE_MS_MAX;
 use crate::machine::mix;
+use crate::view::{ViewId, Views, Weight};
 
 /// Every session that is alive.
 #[derive(Default)]
@@ -25,14 +27,28 @@ pub(crate) struct Sessions {
     /// An unknown session born at or below this index is refused.
     horizon: Index,
     digest: u64,
+    views: Views<SessionId, Session>,
 }
 
+#[derive(Clone)]
 struct Session {
     last_active_index: Index,
     last_active_ms: u64,
     first_unanswered: u64,
     /// By sequence number; small, and never a value.
     replies: Vec<(u64, Written)>,
+}
+
+impl Weight for SessionId {
+    fn bytes(&self) -> usize {
+        size_of::<SessionId>()
+    }
+}
+
+impl Weight for Session {
+    fn bytes(&self) -> usize {
+        self.replies.len() * size_of::<(u64, Written)>()
+    }
 }
 
 /// What is to become of a call.
@@ -59,6 +75,7 @@ impl Sessions {
             }
             return admission;
         };
+        self.views.before_write(&call.session, Some(session));
         self.digest = self.digest.wrapping_sub(session_digest(call.session, session));
         self.by_activity.remove(&session.last_active_index);
         self.by_activity.insert(index, call.session);
@@ -88,13 +105,55 @@ impl Sessions {
         if in_window { Admission::Run } else { Admission::OutOfWindow }
     }
 
-    /// Keeps the reply to a call that was admitted to run.
+    /// Keeps the reply to a call that was admitted to run, in the same entry: views have kept the session as it was before that.
     pub(crate) fn keep(&mut self, call: &CallId, written: Written) {
         let session = self.table.get_mut(&call.session).expect("an admitted call has a session");
         if session.replies.is_empty() {
             session.replies.reserve_exact(1); // most write once; room for four, as usual, would make the table half as large again
         }
         session.replies.push((call.seq, written));
+    }
+
+    /// An empty table with a horizon, for `restore`.
+    pub(crate) fn with_horizon(horizon: Index) -> Sessions {
+        Sessions { horizon, ..Sessions::default() }
+    }
+
+    /// Puts back a session from a snapshot. `false`: it is there already, or another one was active at the same index.
+    pub(crate) fn restore(&mut self, image: SessionImage) -> bool {
+        let SessionImage { id, last_active_index, last_active_ms, first_unanswered, replies } = image;
+        let is_new = !self.table.contains_key(&id) && !self.by_activity.contains_key(&last_active_index);
+        if is_new {
+            self.insert(id, Session { last_active_index, last_active_ms, first_unanswered, replies });
+        }
+        is_new
+    }
+
+    /// Begins to read all of them as they are now.
+    pub(crate) fn open_view(&mut self, position: Index) -> ViewId {
+        self.views.open_whole(position)
+    }
+
+    /// Reads on in a view until `take` has enough. The end was reached: `Some(true)`. `None`: the view was cut off.
+    pub(crate) fn read_view(&mut self, id: ViewId, mut take: impl FnMut(SessionImage) -> bool) -> Option<bool> {
+        let image = |id: &SessionId, session: &Session| SessionImage {
+            id: *id,
+            last_active_index: session.last_active_index,
+            last_active_ms: session.last_active_ms,
+            first_unanswered: session.first_unanswered,
+            replies: session.replies.clone(),
+        };
+        self.views.read(id, &self.table, true, |id, session| take(image(id, session))).map(|slice| slice.is_last)
+    }
+
+    /// Forgets a view.
+    pub(crate) fn close_view(&mut self, id: ViewId) {
+        self.views.close(id);
+    }
+
+    /// An unknown session born at or below this index is refused.
+    pub(crate) fn horizon(&self) -> Index {
+        self.horizon
     }
 
     /// How many there are.
@@ -113,9 +172,14 @@ impl Sessions {
         }
         let session =
             Session { last_active_index: index, last_active_ms: time_ms, first_unanswered: call.first_unanswered, replies: Vec::new() };
-        self.digest = self.digest.wrapping_add(session_digest(call.session, &session));
-        self.table.insert(call.session, session);
-        self.by_activity.insert(index, call.session);
+        self.views.before_write(&call.session, None);
+        self.insert(call.session, session);
+    }
+
+    fn insert(&mut self, id: SessionId, session: Session) {
+        self.digest = self.digest.wrapping_add(session_digest(id, &session));
+        self.by_activity.insert(session.last_active_index, id);
+        self.table.insert(id, session);
     }
 
     fn evict_idle(&mut self, time_ms: u64) {
@@ -130,6 +194,7 @@ impl Sessions {
     fn evict_longest_idle(&mut self) {
         let Some((last_active_index, id)) = self.by_activity.pop_first() else { return };
         let session = self.table.remove(&id).expect("both maps hold the same sessions");
+        self.views.before_write(&id, Some(&session));
         self.digest = self.digest.wrapping_sub(session_digest(id, &session));
         self.horizon = self.horizon.max(last_active_index);
     }

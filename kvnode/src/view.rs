@@ -1,40 +1,50 @@
-//! Frozen views: the map as it was at one log position, read in slices while writes go on.
+//! Frozen views: a map as it was at one log position, read in slices while writes go on.
 //!
 //! A view is a cursor over the *live* map. What a write is about to change ahead of the cursor is kept aside first; what lies behind has
 //! been read already. So a view costs nothing until keys ahead of it change, and then as much as their old values. That memory is
-//! bounded for all views together: beyond it the view that holds most is cut off, and its reader is told, whenever it comes back.
+//! bounded for all views of a map together: beyond it the view that holds most is cut off, and its reader is told, whenever it comes back.
 
+use std::borrow::Borrow;
 use std::collections::BTreeMap;
 use std::ops::Bound;
 
 use raft::Index;
 
 use crate::limits::VIEW_BYTES_MAX;
-use crate::machine::Slot;
-
-/// Keys in byte order.
-pub(crate) type Map = BTreeMap<Box<[u8]>, Slot>;
 
 /// Names a view for as long as the process lives.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub(crate) struct ViewId(pub(crate) u64);
 
-/// Views that are being read.
-#[derive(Default)]
-pub(crate) struct Views {
-    open: BTreeMap<ViewId, View>,
+/// What keeping it aside costs.
+pub(crate) trait Weight {
+    /// Bytes in memory beyond the fixed part.
+    fn bytes(&self) -> usize;
+}
+
+impl Weight for Box<[u8]> {
+    fn bytes(&self) -> usize {
+        self.len()
+    }
+}
+
+/// Views of one map that are being read.
+pub(crate) struct Views<K, V> {
+    open: BTreeMap<ViewId, View<K, V>>,
     last_id: u64,
     kept_bytes: usize,
 }
 
-struct View {
+struct View<K, V> {
     position: Index,
+    /// Of a snapshot: cut off only when no other is left.
+    is_snapshot: bool,
     /// Keys before it have been read.
-    from: Bound<Box<[u8]>>,
+    from: Bound<K>,
     /// The first key that is not read any more.
-    to: Option<Box<[u8]>>,
+    to: Option<K>,
     /// Keys ahead that have changed since, as they were; `None`: there was no such key.
-    kept: BTreeMap<Box<[u8]>, Option<Slot>>,
+    kept: BTreeMap<K, Option<V>>,
     kept_bytes: usize,
 }
 
@@ -47,13 +57,27 @@ pub(crate) struct Slice {
     pub(crate) is_last: bool,
 }
 
-impl Views {
+impl<K, V> Default for Views<K, V> {
+    fn default() -> Views<K, V> {
+        Views { open: BTreeMap::new(), last_id: 0, kept_bytes: 0 }
+    }
+}
+
+impl<K: Ord + Clone + Weight, V: Clone + Weight> Views<K, V> {
     /// Begins to read the keys from `from` (included) to `to` (not included) as they are now, with everything up to `position` applied.
-    pub(crate) fn open(&mut self, position: Index, from: &[u8], to: Option<&[u8]>) -> ViewId {
+    pub(crate) fn open(&mut self, position: Index, from: K, to: Option<K>) -> ViewId {
+        self.insert(View { position, is_snapshot: false, from: Bound::Included(from), to, kept: BTreeMap::new(), kept_bytes: 0 })
+    }
+
+    /// Begins to read everything, for a snapshot.
+    pub(crate) fn open_whole(&mut self, position: Index) -> ViewId {
+        self.insert(View { position, is_snapshot: true, from: Bound::Unbounded, to: None, kept: BTreeMap::new(), kept_bytes: 0 })
+    }
+
+    fn insert(&mut self, view: View<K, V>) -> ViewId {
         self.last_id += 1;
         let id = ViewId(self.last_id);
-        let from = Bound::Included(from.into());
-        self.open.insert(id, View { position, from, to: to.map(Into::into), kept: BTreeMap::new(), kept_bytes: 0 });
+        self.open.insert(id, view);
         id
     }
 
@@ -70,28 +94,33 @@ impl Views {
         }
     }
 
-    /// The value under `key` is about to change from `slot`.
-    pub(crate) fn before_write(&mut self, key: &[u8], slot: Option<&Slot>) {
+    /// What stands under `key` is about to change from `value`.
+    pub(crate) fn before_write<Q>(&mut self, key: &Q, value: Option<&V>)
+    where
+        Q: Ord + ToOwned + ?Sized,
+        K: Borrow<Q> + From<Q::Owned>,
+    {
         if self.open.is_empty() {
             return;
         }
         for view in self.open.values_mut() {
             if view.is_ahead(key) && !view.kept.contains_key(key) {
-                let bytes = KEPT_OVERHEAD + key.len() + slot.map_or(0, |slot| slot.value.len());
-                view.kept.insert(key.into(), slot.cloned());
+                let key = K::from(key.to_owned());
+                let bytes = kept_bytes(&key, value);
+                view.kept.insert(key, value.cloned());
                 view.kept_bytes += bytes;
                 self.kept_bytes += bytes;
             }
         }
         while self.kept_bytes > VIEW_BYTES_MAX {
-            let greediest = self.open.iter().max_by_key(|(_, view)| view.kept_bytes).map(|(id, _)| *id);
+            let greediest = self.open.iter().max_by_key(|(_, view)| (!view.is_snapshot, view.kept_bytes)).map(|(id, _)| *id);
             self.close(greediest.expect("kept bytes belong to a view"));
         }
     }
 
     /// Reads on: gives `take` each key and value of the view in order until it says that this was enough; nothing if not `any` are wanted.
     /// `None`: the view is gone, cut off or closed.
-    pub(crate) fn read(&mut self, id: ViewId, map: &Map, any: bool, mut take: impl FnMut(&[u8], &Slot) -> bool) -> Option<Slice> {
+    pub(crate) fn read(&mut self, id: ViewId, map: &BTreeMap<K, V>, any: bool, mut take: impl FnMut(&K, &V) -> bool) -> Option<Slice> {
         let view = self.open.get_mut(&id)?;
         if !any {
             return Some(Slice { position: view.position, is_last: false });
@@ -99,9 +128,9 @@ impl Views {
         let bounds = (view.from.as_ref(), view.to.as_ref().map_or(Bound::Unbounded, Bound::Excluded));
         // A range whose end lies before its start holds nothing; BTreeMap would panic.
         let is_empty = matches!((&view.from, &view.to), (Bound::Included(from) | Bound::Excluded(from), Some(to)) if to <= from);
-        let mut stopped_after: Option<Box<[u8]>> = None;
+        let mut stopped_after: Option<K> = None;
         if !is_empty {
-            let mut live = map.range::<Box<[u8]>, _>(bounds).peekable();
+            let mut live = map.range::<K, _>(bounds).peekable();
             let mut kept = view.kept.iter().peekable();
             loop {
                 // A kept key hides the live one: that is what it is now, not what it was.
@@ -111,15 +140,15 @@ impl Views {
                     (Some(_), None) => false,
                     (None, None) => break,
                 };
-                let (key, slot) = if from_kept {
-                    let (key, slot) = kept.next().expect("it was there");
+                let (key, value) = if from_kept {
+                    let (key, value) = kept.next().expect("it was there");
                     live.next_if(|(live_key, _)| *live_key == key);
-                    (key, slot.as_ref())
+                    (key, value.as_ref())
                 } else {
-                    let (key, slot) = live.next().expect("it was there");
-                    (key, Some(slot))
+                    let (key, value) = live.next().expect("it was there");
+                    (key, Some(value))
                 };
-                if slot.is_some_and(|slot| !take(key, slot)) {
+                if value.is_some_and(|value| !take(key, value)) {
                     stopped_after = Some(key.clone());
                     break;
                 }
@@ -133,11 +162,8 @@ impl Views {
                 let behind = std::mem::replace(&mut view.kept, ahead);
                 // The key it stopped after was read, too.
                 let last = view.kept.remove_entry(&key);
-                let freed: usize = behind
-                    .iter()
-                    .chain(last.iter().map(|(key, slot)| (key, slot)))
-                    .map(|(key, slot)| KEPT_OVERHEAD + key.len() + slot.as_ref().map_or(0, |slot| slot.value.len()))
-                    .sum();
+                let read = behind.iter().chain(last.iter().map(|(key, value)| (key, value)));
+                let freed: usize = read.map(|(key, value)| kept_bytes(key, value.as_ref())).sum();
                 view.kept_bytes -= freed;
                 self.kept_bytes -= freed;
                 view.from = Bound::Excluded(key);
@@ -147,17 +173,24 @@ impl Views {
     }
 }
 
-/// What a kept key costs beside its bytes.
+/// What keeping a key aside costs, its own bytes and those around it.
+fn kept_bytes<K: Weight, V: Weight>(key: &K, value: Option<&V>) -> usize {
+    KEPT_OVERHEAD + key.bytes() + value.map_or(0, V::bytes)
+}
+
 const KEPT_OVERHEAD: usize = 128;
 
-impl View {
-    fn is_ahead(&self, key: &[u8]) -> bool {
+impl<K, V> View<K, V> {
+    fn is_ahead<Q: Ord + ?Sized>(&self, key: &Q) -> bool
+    where
+        K: Borrow<Q>,
+    {
         let begun = match &self.from {
-            Bound::Included(from) => **from <= *key,
-            Bound::Excluded(from) => **from < *key,
+            Bound::Included(from) => from.borrow() <= key,
+            Bound::Excluded(from) => from.borrow() < key,
             Bound::Unbounded => true,
         };
-        begun && self.to.as_deref().is_none_or(|to| key < to)
+        begun && self.to.as_ref().is_none_or(|to| key < to.borrow())
     }
 }
 

@@ -4,9 +4,9 @@
 //! T-73, one key in two column families, has no counterpart: there is one column family, and a key is its bytes.
 
 use data::{FakeDisk, Identity, InitialMember, Options, Store};
-use kvnode::{ClientId, Node, NodeConfig, Outbox, drive};
+use kvnode::{ClientId, MaxLogBytes, Node, NodeConfig, Outbox, drive};
 use raft::{DiskId, Incarnation, Index, Message, NodeId, RoleName};
-use wire::{CallId, Item, Op, Page, Reply, Request, Scan, SessionId, Value, WriteOutcome, Written};
+use wire::{CallId, Item, Op, Page, PeerFrame, Reply, Request, Scan, SessionId, Value, WriteOutcome, Written};
 
 const ME: ClientId = ClientId(1);
 const TICK_US: u64 = 10_000;
@@ -28,6 +28,10 @@ struct Replies(Vec<(u64, Reply)>);
 impl Outbox for Replies {
     fn send(&mut self, to: NodeId, message: &Message, _: &[u8]) {
         panic!("{message:?} to {to:?}, who does not exist");
+    }
+
+    fn send_beside(&mut self, to: NodeId, frame: &PeerFrame<'_>) {
+        panic!("{frame:?} to {to:?}, who does not exist");
     }
 
     fn flush(&mut self) {}
@@ -153,6 +157,8 @@ fn start(identity: &Identity, disk: &FakeDisk, life: u64, now_us: u64) -> (Node,
         heartbeat_ticks: 5,
         tick_us: TICK_US,
         max_data_bytes: None,
+        max_log_bytes: MaxLogBytes::Default,
+        max_log_entries: None,
     };
     let node = Node::new(config, recovered, &mut store, now_us).expect("a recovered log can be read");
     (node, store)

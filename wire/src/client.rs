@@ -39,7 +39,7 @@
 //! |    2 | deleted                             | waiting: too many requests     | key too long                   |
 //! |    3 | delete: not found                   | full: at most deletes go on    | value too long                 |
 //! |    4 | swapped                             | no space: its disk is full     | version or type not known here |
-//! |    5 | cas: not as expected                |                                | sequence outside the window    |
+//! |    5 | cas: not as expected                | log: it waits to be compacted  | sequence outside the window    |
 //! |    6 | append: the value would be too long |                                |                                |
 
 use raft::{Index, NodeId};
@@ -236,6 +236,8 @@ pub enum BusyReason {
     Full = 3,
     /// The disk of this node has no room for more log: nothing is written until it has.
     NoSpace = 4,
+    /// The log is several times longer than it should be: it waits for a snapshot.
+    Log = 5,
 }
 
 /// Why a request is refused for ever.
@@ -488,7 +490,7 @@ impl Value {
 }
 
 impl WriteOutcome {
-    fn from_code(code: u8) -> Option<WriteOutcome> {
+    pub(crate) fn from_code(code: u8) -> Option<WriteOutcome> {
         use WriteOutcome::*;
         [Done, Deleted, NotFound, Swapped, NotSwapped, ValueTooLong].into_iter().find(|outcome| *outcome as u8 == code)
     }
@@ -497,7 +499,7 @@ impl WriteOutcome {
 impl BusyReason {
     fn from_code(code: u8) -> Option<BusyReason> {
         use BusyReason::*;
-        [Uncommitted, Waiting, Full, NoSpace].into_iter().find(|reason| *reason as u8 == code)
+        [Uncommitted, Waiting, Full, NoSpace, Log].into_iter().find(|reason| *reason as u8 == code)
     }
 }
 
@@ -583,9 +585,13 @@ mod tests {
         let not_leader = Reply::NotLeader { leader: Some(NodeId(5)), client_addr: "c:1".into() };
         pinned(not_leader, "05 01 0500000000000000 0300 633a31");
         pinned(Reply::NotLeader { leader: None, client_addr: String::new() }, "05 00 0000");
-        for (reason, code) in
-            [(BusyReason::Uncommitted, "01"), (BusyReason::Waiting, "02"), (BusyReason::Full, "03"), (BusyReason::NoSpace, "04")]
-        {
+        for (reason, code) in [
+            (BusyReason::Uncommitted, "01"),
+            (BusyReason::Waiting, "02"),
+            (BusyReason::Full, "03"),
+            (BusyReason::NoSpace, "04"),
+            (BusyReason::Log, "05"),
+        ] {
             pinned(Reply::Busy { reason }, &format!("06 {code}"));
         }
         pinned(Reply::Forming { missing: vec!["n1".into(), "n2".into()] }, "07 0200 0200 6e31 0200 6e32");
@@ -614,7 +620,7 @@ mod tests {
             ("00", "reply type", 8, 0),
             ("0f", "reply type", 8, 15),
             ("01 07 0200000000000000 0300000000000000", "outcome", 9, 7),
-            ("06 05", "reason", 9, 5),
+            ("06 06", "reason", 9, 6),
             ("0b 00", "reason", 9, 0),
         ] {
             let bytes = hex(&format!("1122334455667788 {bytes}"));

@@ -37,6 +37,7 @@ pub mod frame; // how messages are told apart in a stream of bytes
 pub mod hello; // the first frame on every connection
 #[cfg(test)]
 mod hex; // bytes as people write them
+pub mod image; // the content of a snapshot
 pub mod limits; // every bound on bytes from outside, with its reason
 pub mod peer; // between nodes
 pub mod status; // how a node is

@@ -11,6 +11,8 @@ pub const SESSIONS_MAX: usize = 65_536;
 pub const SESSION_WINDOW: u64 = 64;
 /// Longest command that the limits above allow, bytes: a cas that expects the longest value and writes one, and its fixed fields.
 pub const COMMAND_LEN_MAX: usize = KEY_LEN_MAX + 2 * VALUE_LEN_MAX + 64;
+/// Longest record of a snapshot's content, bytes: the longest key and value, and its fixed fields. Sessions and members are shorter.
+pub const RECORD_LEN_MAX: usize = KEY_LEN_MAX + VALUE_LEN_MAX + 64;
 /// Longest frame body, bytes: the longest command, and room for one somewhat above the limits to be told so instead of being cut off.
 /// Entries travel in appends of 1 MiB, or one larger entry alone.
 pub const FRAME_BODY_LEN_MAX: usize = 3 << 20;

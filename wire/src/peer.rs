@@ -129,6 +129,18 @@ pub fn encode_state_digest(index: Index, digest: u64, out: &mut Vec<u8>) {
     });
 }
 
+/// Appends the frame.
+pub fn encode_peer(frame: &PeerFrame<'_>, out: &mut Vec<u8>) {
+    match frame {
+        PeerFrame::Raft { message, entries } => encode_raft(message, entries, out),
+        PeerFrame::Ping => encode_ping(out),
+        PeerFrame::Pong => encode_pong(out),
+        PeerFrame::SnapshotFetch { last, offset } => encode_snapshot_fetch(*last, *offset, out),
+        PeerFrame::SnapshotChunk { last, file_len, offset, bytes } => encode_snapshot_chunk(*last, *file_len, *offset, bytes, out),
+        PeerFrame::StateDigest { index, digest } => encode_state_digest(*index, *digest, out),
+    }
+}
+
 /// A frame from a node, after the greeting.
 pub fn decode_peer(frame: Frame<'_>) -> Result<PeerFrame<'_>, DecodeError> {
     match frame.kind {

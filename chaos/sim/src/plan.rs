@@ -30,6 +30,8 @@ pub struct Plan {
     pub pauses: bool,
     /// Syncs take a while, and end on their own.
     pub slow_syncs: bool,
+    /// Log above which a snapshot is taken; `None`: never. Tiny, so that it happens all the time.
+    pub max_log_bytes: Option<u64>,
 }
 
 impl Plan {
@@ -50,6 +52,7 @@ impl Plan {
             cuts: rng.u32(0..4) > 0,
             pauses: rng.bool(),
             slow_syncs: rng.bool(),
+            max_log_bytes: (rng.u32(0..4) > 0).then(|| rng.u64(300..6_000)),
         }
     }
 

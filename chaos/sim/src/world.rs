@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use data::{FakeDisk, Identity, InitialMember, Options, Store};
 use fastrand::Rng;
-use kvnode::{ClientId, Node, NodeConfig, NodeError, Outbox, drive};
-use raft::{DiskId, Incarnation, Index, Message, NodeId, Term};
+use kvnode::{ClientId, Event as NodeEvent, MaxLogBytes, Node, NodeConfig, NodeError, Outbox, drive};
+use raft::{DiskId, EntryId, Incarnation, Index, Message, NodeId, Term};
 use wire::client::Reply;
 use wire::frame::FrameBuffer;
 use wire::limits::FRAME_BODY_LEN_MAX;
@@ -41,6 +41,10 @@ pub struct Report {
     pub pauses: u64,
     /// Terms that had a leader.
     pub leader_changes: u64,
+    /// Snapshots that nodes have taken or been sent.
+    pub snapshots: u64,
+    /// Those that a node was sent, and that became its state.
+    pub installs: u64,
     /// A digest of every event in its order: equal for equal seeds.
     pub trace_digest: u64,
 }
@@ -112,6 +116,8 @@ struct Host {
     /// An event will finish the sync under way.
     syncing: bool,
     last_tick_us: u64,
+    /// As far as it was counted.
+    newest_snapshot: Option<EntryId>,
     /// Its clock does not run like the others'.
     tick_us: u64,
     /// Peers and their lives that it has exchanged greetings with.
@@ -178,6 +184,7 @@ impl World {
                     paused_until_us: 0,
                     doomed: false,
                     syncing: false,
+                    newest_snapshot: None,
                     last_tick_us: 0,
                     tick_us,
                     greeted: BTreeSet::new(),
@@ -194,6 +201,8 @@ impl World {
             cuts: 0,
             pauses: 0,
             leader_changes: 0,
+            snapshots: 0,
+            installs: 0,
             trace_digest: 0,
         };
         let calm = plan.fault_every_us.is_none();
@@ -273,10 +282,11 @@ impl World {
                         rest = &rest[count..];
                     }
                     let frame = received.next().expect("a good frame").expect("a whole frame");
-                    let PeerFrame::Raft { message, entries } = wire::peer::decode_peer(frame).expect("what a node sent") else {
-                        unreachable!("links are not simulated")
-                    };
-                    self.with_node(to, |node| node.peer_message(NodeId(from as u64 + 1), message, entries));
+                    let from = NodeId(from as u64 + 1);
+                    match wire::peer::decode_peer(frame).expect("what a node sent") {
+                        PeerFrame::Raft { message, entries } => self.with_node(to, |node| node.peer_message(from, message, entries)),
+                        beside => self.with_node(to, |node| node.peer_beside(from, beside)),
+                    }
                 }
             }
             Event::Lost { node, life, gone } => {
@@ -338,7 +348,7 @@ impl World {
         host.doomed = false;
         host.syncing = false;
         host.disk.hold_syncs(self.plan.slow_syncs && !self.calm);
-        let options = Options { max_log_bytes: Some(16 << 10), ..Options::default() };
+        let options = Options { max_log_bytes: Some(self.plan.max_log_bytes.unwrap_or(16 << 10)), ..Options::default() };
         let opened = Store::open(host.disk.clone(), &host.identity, options);
         let (mut store, recovered) = opened.unwrap_or_else(|error| panic!("seed {}: n{}: {error}", self.plan.seed, node + 1));
         let config = NodeConfig {
@@ -352,6 +362,8 @@ impl World {
             heartbeat_ticks: 5,
             tick_us: TICK_US,
             max_data_bytes: None,
+            max_log_bytes: self.plan.max_log_bytes.map_or(MaxLogBytes::Never, MaxLogBytes::Above),
+            max_log_entries: None,
         };
         let started = Node::new(config, recovered, &mut store, self.now_us).expect("a recovered log can be read");
         self.checker.restarted(host.identity.node);
@@ -413,9 +425,19 @@ impl World {
                 Err(error) => break Err(error),
             }
             if !running.has_work() {
-                break if store.needs_prepare() { store.prepare_slice().map_err(NodeError::from) } else { Ok(()) };
+                let prepared = if store.needs_prepare() { store.prepare_slice() } else { Ok(()) };
+                let trimmed = prepared.and_then(|()| if store.needs_trim() { store.trim_slice() } else { Ok(()) });
+                break trimmed.map_err(NodeError::from);
             }
         };
+        for event in running.take_events() {
+            self.report.installs += u64::from(matches!(event, NodeEvent::Installed { .. }));
+        }
+        if let Some(newest) = store.snapshot()
+            && self.hosts[node].newest_snapshot.replace(newest.meta.last) != Some(newest.meta.last)
+        {
+            self.report.snapshots += 1;
+        }
         self.carry(node, outbox);
         self.die_if_failed(node, driven);
         let host = &mut self.hosts[node];
@@ -646,6 +668,12 @@ impl Outbox for Sent {
         wire::peer::encode_raft(message, entries, &mut frame);
         self.frames.push((to, frame));
         self.messages.push((to, message.clone()));
+    }
+
+    fn send_beside(&mut self, to: NodeId, frame: &PeerFrame<'_>) {
+        let mut bytes = Vec::new();
+        wire::peer::encode_peer(frame, &mut bytes);
+        self.frames.push((to, bytes));
     }
 
     fn flush(&mut self) {}

@@ -17,17 +17,27 @@ fn run_range(node_count: usize, seeds: u64) {
     let reports: Vec<Report> = (first..first + seeds).map(|seed| run(&Plan::draw(seed, node_count))).collect();
     let total = |count: fn(&Report) -> u64| sum(&reports, count);
     println!(
-        "acknowledged={} retries={} kills={} cuts={} pauses={} leader_changes={}",
+        "acknowledged={} retries={} kills={} cuts={} pauses={} leader_changes={} snapshots={} installs={}",
         total(|r| r.acknowledged),
         total(|r| r.retries),
         total(|r| r.kills),
         total(|r| r.cuts),
         total(|r| r.pauses),
-        total(|r| r.leader_changes)
+        total(|r| r.leader_changes),
+        total(|r| r.snapshots),
+        total(|r| r.installs)
     );
     // A range in which nothing happened has shown nothing.
-    let counts: [fn(&Report) -> u64; 6] =
-        [|r| r.acknowledged, |r| r.retries, |r| r.kills, |r| r.cuts, |r| r.pauses, |r| r.leader_changes.saturating_sub(1)];
+    let counts: [fn(&Report) -> u64; 8] = [
+        |r| r.acknowledged,
+        |r| r.retries,
+        |r| r.kills,
+        |r| r.cuts,
+        |r| r.pauses,
+        |r| r.leader_changes.saturating_sub(1),
+        |r| r.snapshots,
+        |r| r.installs,
+    ];
     for count in counts {
         assert!(total(count) > 0, "inconclusive: one of these never happened");
     }

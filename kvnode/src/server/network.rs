@@ -9,7 +9,7 @@ use kvnode::{ClientId, Outbox};
 use mio::{Interest, Registry, Token};
 use raft::{Message, NodeId};
 use slotmap::{Key, KeyData, SlotMap};
-use wire::{Purpose, Reply};
+use wire::{PeerFrame, Purpose, Reply};
 
 use super::connection::{Connection, ConnectionKey, Door, Party, Why};
 use super::limits::LINK_OUTPUT_BYTES_MAX;
@@ -223,6 +223,16 @@ impl Outbox for Network {
         }
         wire::encode_raft(message, entries, output.buffer());
         self.mark_unsent(key);
+    }
+
+    fn send_beside(&mut self, to: NodeId, frame: &PeerFrame<'_>) {
+        let purpose = if matches!(frame, PeerFrame::SnapshotChunk { .. }) { Purpose::Snapshot } else { Purpose::Control };
+        // What is lost here is asked for again.
+        let Some((key, output)) = self.link_output(to, purpose) else { return };
+        if output.len() < LINK_OUTPUT_BYTES_MAX {
+            wire::peer::encode_peer(frame, output.buffer());
+            self.mark_unsent(key);
+        }
     }
 
     fn flush(&mut self) {

@@ -157,7 +157,7 @@ pub(crate) fn reply() -> impl Strategy<Value = Reply> {
     let item = (bytes(), bytes(), any::<u64>()).prop_map(|(key, value, version)| wire::Item { key, value, version });
     let page = (any::<u64>(), index(), option::of(any::<u64>()), any::<bool>(), vec(item, 0..4))
         .prop_map(|(scan, position, age_ms, last, items)| Reply::Page(wire::Page { scan, position, age_ms, last, items }));
-    let busy = select(vec![BusyReason::Uncommitted, BusyReason::Waiting, BusyReason::Full, BusyReason::NoSpace]);
+    let busy = select(vec![BusyReason::Uncommitted, BusyReason::Waiting, BusyReason::Full, BusyReason::NoSpace, BusyReason::Log]);
     use RejectedReason::*;
     let rejected = select(vec![KeyEmpty, KeyTooLong, ValueTooLong, Version, Sequence]);
     prop_oneof![

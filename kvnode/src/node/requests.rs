@@ -1,0 +1,145 @@
+//! What clients ask of a node, up to the point where raft has it; `Node::apply` and `Node::finish_turn` answer those who wait.
+
+use raft::{EntryKind, ProposeError, ReadError, ReadId};
+use wire::command::{Command, Op};
+use wire::{BusyReason, RejectedReason, Reply, Request, Scan};
+
+use crate::limits;
+use crate::node::Node;
+use crate::sessions::Admission;
+use crate::waiting::{ClientId, Range, RequestId, WaitingRead, Wanted};
+
+impl Node {
+    /// A client asks.
+    pub fn request(&mut self, client: ClientId, request_id: u64, request: Request<'_>, now_us: u64) {
+        self.clock.now_us = now_us;
+        let request_id = RequestId { client, request_id };
+        let answer = match request {
+            Request::Write { command } => self.write(request_id, command),
+            Request::Get { key } => self.get(request_id, key),
+            Request::GetStale { key } => Some(self.get_stale(key)),
+            Request::Scan(scan) => self.scan(request_id, scan),
+            Request::ScanNext { scan } => Some(self.scans.next(&mut self.machine, client, scan, now_us)),
+            Request::Status => Some(Reply::Status(Box::new(self.status()))),
+            Request::Members => Some(Reply::Members { leader: self.raft.leader(), members: self.members.addresses() }),
+        };
+        self.replies.extend(answer.map(|reply| (request_id, reply)));
+    }
+
+    fn write(&mut self, request: RequestId, command: &[u8]) -> Option<Reply> {
+        let Ok(Command::Write { call, op }) = Command::decode(command) else {
+            return Some(Reply::Rejected { reason: RejectedReason::Version });
+        };
+        if let Err(reason) = op.validate() {
+            return Some(Reply::Rejected { reason });
+        }
+        // An answer from the table is true on any node: what it tells of is applied here, so it is committed.
+        if let Admission::Kept(written) = self.sessions.judge(&call) {
+            return Some(Reply::Written(written));
+        }
+        if !self.raft.is_leader() {
+            return Some(self.not_leader());
+        }
+        if !self.members.formed() {
+            return Some(Reply::Forming { missing: self.members.missing() });
+        }
+        if self.no_space {
+            return Some(Reply::Busy { reason: BusyReason::NoSpace });
+        }
+        if self.is_full(&op) {
+            return Some(Reply::Busy { reason: BusyReason::Full });
+        }
+        if self.waiting() >= limits::WAITING_MAX {
+            return Some(Reply::Busy { reason: BusyReason::Waiting });
+        }
+        if self.snapshots.log_is_full(self.staged_bytes) {
+            return Some(Reply::Busy { reason: BusyReason::Log });
+        }
+        match self.append(EntryKind::Command, command) {
+            Ok(id) => {
+                self.writes.wait(id.index, request, call);
+                None
+            }
+            Err(ProposeError::NotLeader { .. }) => Some(self.not_leader()),
+            Err(ProposeError::Busy) => Some(Reply::Busy { reason: BusyReason::Uncommitted }),
+        }
+    }
+
+    fn get(&mut self, request: RequestId, key: &[u8]) -> Option<Reply> {
+        if let Err(reason) = wire::command::validate_key(key) {
+            return Some(Reply::Rejected { reason });
+        }
+        self.read(request, Wanted::Value(key.into()))
+    }
+
+    fn get_stale(&self, key: &[u8]) -> Reply {
+        if let Err(reason) = wire::command::validate_key(key) {
+            return Reply::Rejected { reason };
+        }
+        Reply::StaleValue { value: self.machine.get(key), position: self.applied.index, age_ms: self.age_ms() }
+    }
+
+    fn scan(&mut self, request: RequestId, scan: Scan<'_>) -> Option<Reply> {
+        let Scan { stale, keys_only, from, to, limit } = scan;
+        let range = Range { from: from.into(), to: to.map(Into::into), keys_only, limit };
+        if stale { Some(self.open_scan(request.client, &range, self.age_ms())) } else { self.read(request, Wanted::Scan(range)) }
+    }
+
+    pub(super) fn open_scan(&mut self, client: ClientId, range: &Range, age_ms: Option<u64>) -> Reply {
+        if self.scans.is_full() {
+            return Reply::Busy { reason: BusyReason::Waiting };
+        }
+        self.scans.open(&mut self.machine, self.applied.index, client, range, age_ms, self.clock.now_us)
+    }
+
+    /// A linearizable read: raft names the index to read at.
+    fn read(&mut self, request: RequestId, wanted: Wanted) -> Option<Reply> {
+        if !self.members.formed() {
+            return Some(Reply::Forming { missing: self.members.missing() });
+        }
+        if self.waiting() >= limits::WAITING_MAX {
+            return Some(Reply::Busy { reason: BusyReason::Waiting });
+        }
+        match self.raft.read(ReadId(self.reads.next_read())) {
+            Ok(()) => {
+                self.reads.wait(WaitingRead { request, wanted });
+                None
+            }
+            Err(ReadError::NoLeader) => Some(self.not_leader()),
+            Err(ReadError::Busy) => Some(Reply::Busy { reason: BusyReason::Waiting }),
+        }
+    }
+
+    /// How old a stale read may be: the time since a leader was last heard; `None`: never.
+    fn age_ms(&self) -> Option<u64> {
+        if self.raft.is_leader() {
+            return Some(0);
+        }
+        self.leader_heard_us.map(|heard| self.clock.now_us.saturating_sub(heard) / 1000)
+    }
+
+    /// The client is gone: nobody will ask for the rest of its scans.
+    pub fn client_gone(&mut self, client: ClientId) {
+        self.scans.client_gone(&mut self.machine, client);
+    }
+
+    fn is_full(&self, op: &Op<'_>) -> bool {
+        let full = self.config.max_data_bytes.is_some_and(|max| self.machine.data_bytes() >= max);
+        full && !matches!(op, Op::Delete { .. })
+    }
+
+    /// The disk has no room for the next segment: nothing is proposed until it has, so that the log never meets a full disk unprepared.
+    pub(crate) fn set_no_space(&mut self, no_space: bool) {
+        self.no_space = no_space;
+    }
+
+    fn waiting(&self) -> usize {
+        self.writes.len() + self.reads.len()
+    }
+
+    pub(super) fn not_leader(&self) -> Reply {
+        let leader = self.raft.leader().filter(|leader| *leader != self.config.identity.node);
+        let client_addr = leader.map_or(String::new(), |leader| self.members.client_addr(leader).to_owned());
+        Reply::NotLeader { leader, client_addr }
+    }
+}
