@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fs::File;
 use std::io::{self, IsTerminal, Read, Write};
+use std::os::unix::ffi::OsStrExt;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
@@ -28,7 +29,8 @@ pub(crate) fn load(args: &LoadArgs, settings: &Settings) -> Result<(), Failure> 
     let began = Instant::now();
     let input: Box<dyn Read + Send> = match &args.file {
         Some(path) if !args.reads_stdin() => {
-            Box::new(File::open(path).with_context(|| format!("cannot read {}", path.display())).map_err(Failure::Local)?)
+            let cannot = || format!("cannot read {}", escape(path.as_os_str().as_bytes()));
+            Box::new(File::open(path).with_context(cannot).map_err(Failure::Local)?)
         }
         _ => Box::new(io::stdin()),
     };

@@ -11,7 +11,7 @@ use wire::limits::VALUE_LEN_MAX;
 
 use crate::cli::Write;
 use crate::failure::Failure;
-use crate::quote::quote;
+use crate::quote::{escape, quote};
 
 /// Longest value from a pipe that is repeated in a command that we print.
 const REPEATED_LEN_MAX: usize = 1 << 10;
@@ -48,7 +48,8 @@ impl Source {
                 bounded(stdin).context("cannot read standard input").map_err(Failure::Local)
             }
             Source::File(path) => {
-                File::open(path).and_then(bounded).with_context(|| format!("cannot read {}", path.display())).map_err(Failure::Local)
+                let cannot = || format!("cannot read {}", escape(path.as_os_str().as_bytes()));
+                File::open(path).and_then(bounded).with_context(cannot).map_err(Failure::Local)
             }
         }
     }
