@@ -112,7 +112,10 @@ fn a_vote_that_waits_for_the_disk_leaves_with_its_own_save_after_an_install() {
     let mut cluster = follower(&[1], 1);
     cluster.input(1, |raft| raft.leader_lost(NodeId(2)));
     cluster.input(1, |raft| raft.step(NodeId(3), vote(5, (9, 4)))); // decided, and in no save yet
+    cluster.hold_saves(1);
     cluster.install_unchecked(1, snapshot((9, 4)));
+    assert_eq!(said(&mut cluster), []);
+    cluster.finish_save(1);
     assert_eq!(said(&mut cluster), [(3, vote_reply(5, true))]);
     let saves = &cluster.member(1).saved;
     assert_eq!(saves.last().map(|save| save.hard_state), Some(HardState { term: Term(5), voted_for: Some(NodeId(3)) }));
@@ -177,6 +180,18 @@ fn a_leader_offers_the_newest_snapshot_that_it_has() {
     assert_eq!(said(&mut cluster), [(3, offer(2, (8, 2)))]);
     cluster.step(1, 3, accepted(2, 5)); // it had finished with the first one
     let [(3, Message::Append { prev_log_index: Index(5), .. })] = &said(&mut cluster)[..] else { panic!("the base is enough to go on") };
+}
+
+#[test]
+fn a_restarted_leader_offers_its_snapshot_and_not_the_base_below_it() {
+    let mut cluster = Cluster::with(&[start(1, &[1, 1, 1, 1, 1], 5), start(1, &[1, 1, 1, 1, 1], 5), start(1, &[1], 1)]);
+    cluster.take_snapshot(1);
+    cluster.compact(1, Index(3));
+    cluster.crash(1, false);
+    cluster.restart(1);
+    assert_eq!((cluster.raft(1).snapshot(), cluster.raft(1).log().base()), (entry_id(5, 1), entry_id(3, 1)));
+    cluster.elect(1);
+    assert_eq!(cluster.raft(3).wanted_snapshot(), Some((NodeId(1), entry_id(5, 1))));
 }
 
 #[test]
@@ -250,6 +265,14 @@ fn only_what_a_snapshot_holds_is_compacted() {
     let mut cluster = follower(&[1, 1, 3], 3);
     cluster.input(1, |raft| raft.snapshot_taken(entry_id(2, 1)));
     cluster.input(1, |raft| raft.compact(Index(3)));
+}
+
+#[test]
+#[should_panic(expected = "the snapshot i2/t1 was taken after i3/t3")]
+fn snapshots_are_taken_in_order() {
+    let mut cluster = follower(&[1, 1, 3], 3);
+    cluster.take_snapshot(1);
+    cluster.input(1, |raft| raft.snapshot_taken(entry_id(2, 1)));
 }
 
 #[test]
