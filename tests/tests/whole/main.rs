@@ -8,6 +8,7 @@ mod command_line; // what is typed wrongly is named
 mod crowds; // many sessions, many connections
 mod data_directory; // whose directory it is, and who has it open
 mod disks; // nothing is acknowledged before a majority's disks have it
+mod diverged; // a replica that differs stops
 mod endpoints; // a client reaches the cluster through whichever node answers
 mod exit_codes; // each from a situation that deserves it
 mod ipv6; // every address of another family
