@@ -1,5 +1,6 @@
 //! What a reply, or its absence, means for a call: where outcomes are decided.
 
+use wire::limits::SESSION_WINDOW;
 use wire::{BusyReason, RejectedReason, Reply, Request, WriteOutcome};
 
 use super::call::{Attempt, AttemptKind, Call, Phase};
@@ -146,6 +147,9 @@ impl Core {
                 Err(ClerkError::Unknown { .. } | ClerkError::Refused { .. }) => self.sessions.given_up(seat),
                 _ => self.sessions.settled(seat),
             }
+        }
+        // Also behind a write that never had a number: it may have been woken in the place of one that still sleeps.
+        if call.ask.is_write() {
             self.dequeue();
         }
         self.actions.push(Action::Finished { call: number, outcome });
@@ -157,13 +161,13 @@ impl Core {
         self.finish(number, Err(ClerkError::Unknown { resume, endpoints }));
     }
 
-    /// The window may have moved, or a new session begun.
+    /// The window may have moved, or a new session begun. No more than a window's worth can be sent: to wake all of a hundred thousand with
+    /// every write that is answered would be minutes of work.
     fn dequeue(&mut self) {
-        for (number, call) in &mut self.calls {
-            if call.phase == Phase::Queued {
-                call.phase = Phase::Choosing;
-                self.choosing.insert(*number);
-            }
+        let queued = self.calls.iter_mut().filter(|(_, call)| call.phase == Phase::Queued);
+        for (number, call) in queued.take(usize::try_from(SESSION_WINDOW).unwrap_or(usize::MAX)) {
+            call.phase = Phase::Choosing;
+            self.choosing.insert(*number);
         }
     }
 

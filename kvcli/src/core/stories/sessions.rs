@@ -47,6 +47,22 @@ fn a_session_forgotten_after_an_ambiguous_attempt_leaves_the_write_unknown_for_e
 }
 
 #[test]
+fn a_thousand_writes_that_wait_for_room_are_sent_in_their_order_and_all_answered() {
+    let (mut script, _) = with_leader();
+    let calls: Vec<CallNumber> = (0..1000).map(|i| script.submit(put(&i.to_string()))).collect();
+    let mut last_seq = 1; // of the write that found the leader
+    while !script.asked.is_empty() {
+        let seen = script.asked.remove(0);
+        assert_eq!(call_of(&seen).seq, last_seq + 1);
+        last_seq += 1;
+        script.reply(&seen, &written(100 + last_seq));
+    }
+    for call in calls {
+        script.outcome(call).unwrap();
+    }
+}
+
+#[test]
 fn sixty_four_writes_of_a_session_are_in_flight_and_the_next_waits_for_the_oldest() {
     let (mut script, _) = with_leader();
     let calls: Vec<CallNumber> = (0..66).map(|i| script.submit(put(&i.to_string()))).collect();
