@@ -63,6 +63,27 @@ fn a_thousand_writes_that_wait_for_room_are_sent_in_their_order_and_all_answered
 }
 
 #[test]
+fn a_write_woken_for_room_it_never_took_leaves_it_to_the_next() {
+    let (mut script, n1) = with_leader();
+    let first = script.submit_for(put("first"), 50 * MS);
+    (0..63).for_each(|i| drop(script.submit(put(&i.to_string()))));
+    let woken: Vec<CallNumber> = (0..64).map(|i| script.submit_for(put(&format!("woken {i}")), 100 * MS)).collect();
+    script.submit(put("last"));
+    script.asked.clear();
+    // The leader is gone, and nobody else answers yet. The first write times out, and its number wakes as many as a window has.
+    script.end(n1);
+    script.pass(50 * MS);
+    assert!(matches!(script.outcome(first), Err(ClerkError::Unknown { .. })));
+    script.pass(50 * MS);
+    for call in woken {
+        assert!(matches!(script.outcome(call), Err(ClerkError::NotDone { .. })));
+    }
+    script.welcome("n2:1", Some(2));
+    let is_last = |seen: &Seen| matches!(&seen.what, What::Write { key, .. } if key == b"last");
+    assert!(script.asked.iter().any(is_last), "it sleeps behind those that have given up");
+}
+
+#[test]
 fn sixty_four_writes_of_a_session_are_in_flight_and_the_next_waits_for_the_oldest() {
     let (mut script, _) = with_leader();
     let calls: Vec<CallNumber> = (0..66).map(|i| script.submit(put(&i.to_string()))).collect();
