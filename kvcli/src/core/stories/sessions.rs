@@ -66,7 +66,9 @@ fn a_thousand_writes_that_wait_for_room_are_sent_in_their_order_and_all_answered
 fn a_write_woken_for_room_it_never_took_leaves_it_to_the_next() {
     let (mut script, n1) = with_leader();
     let first = script.submit_for(put("first"), 50 * MS);
-    (0..63).for_each(|i| drop(script.submit(put(&i.to_string()))));
+    for i in 0..63 {
+        script.submit(put(&i.to_string()));
+    }
     let woken: Vec<CallNumber> = (0..64).map(|i| script.submit_for(put(&format!("woken {i}")), 100 * MS)).collect();
     script.submit(put("last"));
     script.asked.clear();
