@@ -185,7 +185,8 @@ fn a_follower_whose_disk_is_full_hinders_nobody_and_catches_up() {
 /// A cluster whose leader goes on for some 8 seconds while nobody answers it; so an election takes as long.
 fn patient_cluster() -> (Cluster, usize) {
     let mut cluster = Cluster::prepare(3);
-    cluster.run_args.extend(["--election-ticks", "800"].map(String::from));
+    // A log that is never compacted has no limit of its own.
+    cluster.run_args = ["--max-log-bytes=-1", "--election-ticks", "800"].map(String::from).into();
     cluster.start_all();
     cluster.wait_healthy();
     let leader = cluster.leader();
