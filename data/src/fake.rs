@@ -6,7 +6,7 @@
 //! Nothing is random but by the seed given to `crash`.
 
 use std::cell::{RefCell, RefMut};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::rc::Rc;
 
@@ -39,6 +39,7 @@ struct State {
     life: u64,
     steps: u64,
     stop_at: Option<u64>,
+    full_at: Option<u64>,
     stopped: bool,
     writes: u64,
     fail_write: Option<u64>,
@@ -89,6 +90,8 @@ enum Fate<'a> {
     Kept,
     /// Nothing stays.
     Gone,
+    /// Names stay, bytes do not.
+    Named,
     /// The disk stopped after so many bytes of the last write of each file.
     Torn(u64),
     /// Anything may stay.
@@ -129,6 +132,11 @@ impl FakeDisk {
         self.state().crash(Fate::Torn(bytes));
     }
 
+    /// Power cut that left every name and none of the bytes that were not synced: a rename can overtake what it names.
+    pub fn crash_keeping_names(&self) {
+        self.state().crash(Fate::Named);
+    }
+
     /// The process is killed; the system lives on, and with it everything written.
     pub fn kill(&self) {
         self.state().crash(Fate::Kept);
@@ -143,6 +151,12 @@ impl FakeDisk {
     pub fn stop_after(&self, steps: u64) {
         let mut state = self.state();
         state.stop_at = Some(state.steps + steps);
+    }
+
+    /// Lets so many of those calls happen from now on; the next one finds the disk full, and does nothing.
+    pub fn full_after(&self, steps: u64) {
+        let mut state = self.state();
+        state.full_at = Some(state.steps + steps);
     }
 
     /// The write after so many others fails, half done.
@@ -160,6 +174,11 @@ impl FakeDisk {
     /// Bytes that all files together may have; `None`: any.
     pub fn set_space(&self, bytes: Option<u64>) {
         self.state().space = bytes;
+    }
+
+    /// Bytes that all files together have.
+    pub fn used(&self) -> u64 {
+        self.state().used()
     }
 
     /// How long a sync seems to take, microseconds.
@@ -255,13 +274,14 @@ impl State {
         }
         self.life += 1;
         self.stopped = false;
-        (self.stop_at, self.fail_write, self.fail_sync, self.held, self.finished) = (None, None, None, None, None);
+        (self.stop_at, self.full_at, self.fail_write, self.fail_sync) = (None, None, None, None);
+        (self.held, self.finished) = (None, None);
     }
 
     fn crash_names(&mut self, fate: &mut Fate<'_>) {
         let changes = std::mem::take(&mut self.unsynced);
         let kept = match fate {
-            Fate::Kept | Fate::Torn(_) => changes.len(),
+            Fate::Kept | Fate::Named | Fate::Torn(_) => changes.len(),
             Fate::Gone => 0,
             Fate::Random(rng) => rng.usize(..=changes.len()),
         };
@@ -288,7 +308,7 @@ impl State {
         self.stopped = self.stop_at == Some(self.steps);
         self.check_running()?;
         self.steps += 1;
-        Ok(())
+        if self.full_at == Some(self.steps - 1) { Err(io::ErrorKind::StorageFull.into()) } else { Ok(()) }
     }
 
     fn check_running(&self) -> io::Result<()> {
@@ -302,6 +322,19 @@ impl State {
             Node::Dir => 0,
         };
         self.names.values().map(len).sum()
+    }
+
+    /// Frees what no crash can bring back. Nobody here reads a file that was removed, as a real system would let them.
+    fn forget_nameless(&mut self) {
+        let added = self.unsynced.iter().filter_map(|change| change.added.as_ref().map(|(_, node)| node));
+        let named: BTreeSet<usize> = (self.names.values().chain(self.durable_names.values()).chain(added))
+            .filter_map(|node| if let Node::File(inode) = node { Some(*inode) } else { None })
+            .collect();
+        for (number, inode) in self.inodes.iter_mut().enumerate() {
+            if inode.len > 0 && !named.contains(&number) {
+                *inode = Inode::default();
+            }
+        }
     }
 
     fn change_names(&mut self, change: NameChange) {
@@ -389,7 +422,7 @@ impl Inode {
             let stays = match fate {
                 Fate::Random(rng) => rng.bool(),
                 Fate::Torn(_) => start + SECTOR_LEN <= torn_at,
-                Fate::Kept | Fate::Gone => false,
+                Fate::Kept | Fate::Gone | Fate::Named => false,
             };
             if stays {
                 continue;
@@ -406,7 +439,7 @@ impl Inode {
         let keeps_len = match fate {
             Fate::Random(rng) => rng.bool(),
             Fate::Torn(_) => true,
-            Fate::Kept | Fate::Gone => false,
+            Fate::Kept | Fate::Gone | Fate::Named => false,
         };
         if !keeps_len {
             self.truncate();
@@ -553,6 +586,7 @@ impl Disk for FakeDisk {
             change.apply(&mut state.durable_names);
         }
         state.unsynced = others;
+        state.forget_nameless();
         Ok(())
     }
 

@@ -25,6 +25,7 @@ use crate::terms::Terms;
 impl<D: Disk> Store<D> {
     /// Begins to take a snapshot: the state after `meta.last`, which is applied and not before the newest snapshot. One at a time.
     pub fn begin_snapshot(&mut self, meta: SnapshotMeta) -> Result<(), StoreError> {
+        assert!(self.holds(meta.last), "a snapshot of {}, which the log does not hold: it would take the log's place", meta.last);
         self.guarded(|store| store.snapshots.begin(&mut store.disk, meta))
     }
 

@@ -1,11 +1,13 @@
-//! Rows T-60 to T-63 of the lab cases (TinyKV's `PeerStorage`), in our terms. There, entries and hard state are records in a key/value
-//! store and an index may be compacted away; here they are batches in a log that has no compaction yet: the entry before the first, the
-//! *base*, is `i0/t0`, and asking below it is a mistake of the caller, not an answer.
+//! Rows T-60 to T-63, T-65 and T-69 of the lab cases (TinyKV's `PeerStorage` and its snapshot files), in our terms. There, entries and hard
+//! state are records in a key/value store; here they are batches in a log. What is compacted away lies below the *base*, the entry before
+//! the first, and asking below that is a mistake of the caller, not an answer.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use data::{Store, init};
+use data::{SnapshotDecoder, SnapshotMeta, Store, init, snapshot_path};
 use raft::{EntryId, Index, Term};
+
+use crate::snapshots::{content, id, loaded, take, transfer};
 
 use crate::common::{Content, FIRST_SEGMENT, Log, SMALL, batches, entry, first_entry, identity, new_disk, open, open_with, vote};
 
@@ -113,4 +115,91 @@ fn t63_a_replaced_tail_stays_replaced_after_later_saves_and_crashes() {
     let (_, found) = open(&log.disk).expect("the log is whole");
     assert_eq!(found, log.content);
     assert_eq!(found.entries.len(), 2);
+}
+
+/// T-65, GcRaftLog: 100 entries, of which ranges from below go, each once; what is above stays, byte for byte, and so does all else.
+#[test]
+fn t65_compaction_drops_exactly_the_entries_up_to_the_base_and_each_once() {
+    let mut log = Log::new();
+    for index in 2..=100_u8 {
+        log.append(&vec![index; 1200]);
+    }
+    let snapshot = take(&mut log.store, id(80, 1), b"state");
+    let (log_bytes, log_entries) = (log.store.log_bytes(), log.store.log_entries());
+    let mut segments = crate::common::segments_in_use(&log.disk).len();
+    for (to, removed) in [(10, 10), (50, 40), (50, 0), (60, 10), (20, 0)] {
+        let before = log.store.first_index().0;
+        log.store.compact(log_id(&log, to)).expect("the disk is healthy");
+        assert_eq!(log.store.first_index().0 - before, removed, "up to {to}");
+        while log.store.needs_trim() {
+            log.store.trim_slice().expect("the disk is healthy");
+        }
+        let left = crate::common::segments_in_use(&log.disk).len();
+        assert!(left <= segments, "up to {to}");
+        segments = left;
+        let (first, last) = (log.store.first_index(), log.store.last_index());
+        let mut bytes = Vec::new();
+        log.store.read(first, last, &mut bytes).expect("they are there");
+        assert_eq!(bytes, log.content.entries[crate::common::position(first.0)..].concat(), "what is above {to}");
+        let below = catch_unwind(AssertUnwindSafe(|| log.store.read(Index(first.0 - 1), last, &mut Vec::new()).is_ok()));
+        assert!(below.is_err(), "what is at or below {to} is gone");
+        assert_eq!((log.store.log_bytes(), log.store.log_entries()), (log_bytes, log_entries), "what is above the snapshot");
+        assert_eq!(log.store.snapshot(), Some(snapshot));
+    }
+    assert_eq!(log.disk.content(FIRST_SEGMENT), None, "it held about 50 of these entries");
+    let beyond = catch_unwind(AssertUnwindSafe(|| log.store.compact(id(81, 1)).is_ok()));
+    assert!(beyond.is_err(), "nothing goes that no snapshot holds");
+
+    log.disk.crash_losing_all();
+    let (_, recovered) = Store::open(log.disk.clone(), &identity(), SMALL).expect("it is whole");
+    assert_eq!(recovered.hard_state, log.content.hard_state);
+    assert_eq!(recovered.entries.last().map(|meta| meta.index), Some(Index(100)));
+    assert!((57..=61).contains(&recovered.base.index.0), "whole segments go: {}", recovered.base);
+}
+
+fn log_id(log: &Log, index: u64) -> EntryId {
+    id(index, crate::common::term_of(&log.content.entries[crate::common::position(index)]))
+}
+
+/// T-69, SnapFile: with and without data. A file is there when it is complete and not before, on both sides; size and content survive the
+/// way; it goes when a newer one has come, and with it the bytes it took.
+#[test]
+fn t69_a_snapshot_file_is_built_sent_received_and_removed() {
+    for data in [content(200_000), Vec::new()] {
+        let (mut from, mut to) = (Log::new(), Log::new());
+        for _ in 0..9 {
+            from.append(b"value");
+        }
+        let (last, path) = (id(8, 1), snapshot_path(id(8, 1)));
+        let file_len = |log: &Log| log.disk.content(&path).map(|bytes| bytes.len() as u64);
+        from.store.begin_snapshot(SnapshotMeta { last, time_ms: 5 }).expect("the disk is healthy");
+        from.store.write_snapshot(&data).expect("the disk is healthy");
+        assert_eq!((file_len(&from), from.store.snapshot()), (None, None), "not yet");
+        let built = from.store.finish_snapshot().expect("the disk is healthy").expect("there is room");
+        assert_eq!((file_len(&from), from.store.snapshot()), (Some(built.len), Some(built)));
+
+        let mut bytes = Vec::new();
+        from.store.read_snapshot(last, 0, usize::MAX, &mut bytes).expect("the disk is healthy");
+        let mut decoder = SnapshotDecoder::new(identity().cluster_id);
+        decoder.push(&bytes).expect("it is whole");
+        assert!(decoder.is_complete() && decoder.take_content() == data);
+        to.store.begin_incoming(last).expect("the disk is healthy");
+        to.store.write_incoming(&bytes).expect("the disk is healthy");
+        assert_eq!((file_len(&to), to.store.snapshot()), (None, None), "received, and not yet saved");
+        let received = to.store.finish_incoming().expect("the disk is healthy").expect("there is room");
+        assert_eq!((received, file_len(&to)), (built, Some(built.len)));
+        to.store.install(last, vote(1, 0)).expect("the disk is healthy");
+        assert_eq!(loaded(&mut to.store), data);
+        assert_eq!(to.disk.content(&path), from.disk.content(&path));
+
+        take(&mut from.store, id(10, 1), b"newer");
+        transfer(&mut from.store, &mut to.store, 1000);
+        to.store.install(id(10, 1), vote(1, 0)).expect("the disk is healthy");
+        for log in [&mut from, &mut to] {
+            let used = log.disk.used();
+            assert!(log.store.needs_trim());
+            log.store.trim_slice().expect("the disk is healthy");
+            assert_eq!((file_len(log), log.disk.used()), (None, used - built.len));
+        }
+    }
 }

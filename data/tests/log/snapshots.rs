@@ -1,7 +1,7 @@
 //! Snapshots as a node uses them: taken in slices, sent, received, installed; and the log that shrinks behind them.
 
 use data::fake::FakeDisk;
-use data::{OpenError, SnapshotDecoder, SnapshotInfo, SnapshotMeta, Store, snapshot_path};
+use data::{OpenError, Record, SnapshotDecoder, SnapshotInfo, SnapshotMeta, Store, snapshot_path};
 use raft::{EntryId, Index, Term};
 
 use crate::common::{Log, SMALL, entry, identity, save, segments_in_use, vote};
@@ -141,4 +141,193 @@ fn a_log_without_the_snapshot_that_it_continues_is_refused() {
     assert!(matches!(error, OpenError::Corrupt { .. }));
     let told = error.to_string();
     assert!(told.contains("there is no snapshot; what was before is missing"), "{told}");
+}
+
+#[test]
+fn nothing_is_dropped_while_only_an_unsynced_batch_would_be_left() {
+    let mut log = Log::new();
+    log.fill_segments(3);
+    let last = log.content.last_index();
+    take(&mut log.store, id(last, 1), b"state");
+    log.store.compact(id(last, 1)).expect("the disk is healthy");
+    // The first batch of a new segment is on its way, and it holds all there is above the base.
+    log.disk.hold_syncs(true);
+    save(&mut log.store, vote(1, 1), last, last + 1, &[entry(1, &[1; 4000])]).expect("it is written");
+    assert_eq!(segments_in_use(&log.disk).len(), 4);
+    assert!(!log.store.needs_trim());
+    log.store.trim_slice().expect("there is nothing to do");
+    assert_eq!(segments_in_use(&log.disk).len(), 4);
+    log.disk.finish_sync();
+    log.store.poll_saved().expect("the disk is healthy");
+    while log.store.needs_trim() {
+        log.store.trim_slice().expect("the disk is healthy");
+    }
+    assert_eq!(segments_in_use(&log.disk).len(), 1);
+    log.disk.crash_losing_all();
+    let (_, recovered) = Store::open(log.disk.clone(), &identity(), SMALL).expect("it is whole");
+    assert_eq!((recovered.base, recovered.entries.len()), (id(last, 1), 1));
+}
+
+#[test]
+fn a_snapshot_that_is_being_sent_stays_until_it_is_not_pinned_any_more() {
+    let mut log = Log::new();
+    for _ in 0..9 {
+        log.append(b"value");
+    }
+    let first = take(&mut log.store, id(3, 1), &content(100_000));
+    log.store.pin_snapshot(Some(id(3, 1)));
+    take(&mut log.store, id(5, 1), b"later");
+    take(&mut log.store, id(7, 1), b"later still");
+    let trim = |store: &mut Store<FakeDisk>| {
+        while store.needs_trim() {
+            store.trim_slice().expect("the disk is healthy");
+        }
+    };
+    trim(&mut log.store);
+    let complete = |disk: &FakeDisk| disk.files().into_iter().filter(|path| path.starts_with("snapshot/")).collect::<Vec<_>>();
+    assert_eq!(complete(&log.disk), [snapshot_path(id(3, 1)), snapshot_path(id(7, 1))]);
+    let (mut bytes, mut read) = (Vec::new(), 0);
+    while read < first.len {
+        let len = log.store.read_snapshot(id(3, 1), read, 30_000, &mut bytes).expect("the disk is healthy");
+        assert_eq!(len, Some(first.len));
+        read = bytes.len() as u64;
+    }
+    assert_eq!(bytes, log.disk.content(&snapshot_path(id(3, 1))).expect("it is there"));
+    // Beyond its end there is nothing.
+    assert_eq!(log.store.read_snapshot(id(3, 1), read, 10, &mut bytes).expect("the disk is healthy"), Some(first.len));
+    assert_eq!(bytes.len() as u64, first.len);
+    log.store.pin_snapshot(None);
+    trim(&mut log.store);
+    assert_eq!(complete(&log.disk), [snapshot_path(id(7, 1))]);
+    assert_eq!(log.store.read_snapshot(id(3, 1), 0, 10, &mut bytes).expect("the disk is healthy"), None);
+    assert_eq!(log.store.read_snapshot(id(6, 1), 0, 10, &mut bytes).expect("the disk is healthy"), None, "there never was one");
+}
+
+#[test]
+fn a_snapshot_of_three_members_one_session_and_one_key_is_small() {
+    // Header and one chunk: what is left for the content of the 500 bytes is 428.
+    let mut log = Log::new();
+    log.append(b"value");
+    let info = take(&mut log.store, id(2, 1), &[1; 428]);
+    assert_eq!(info.len, 500);
+    assert_eq!(log.disk.content(&snapshot_path(id(2, 1))).map(|bytes| bytes.len()), Some(500));
+}
+
+#[test]
+fn what_is_received_is_of_no_use_if_it_is_not_what_was_announced_or_no_newer() {
+    let mut leader = Log::new();
+    for _ in 0..9 {
+        leader.append(b"value");
+    }
+    take(&mut leader.store, id(7, 1), b"state");
+    let mut bytes = Vec::new();
+    leader.store.read_snapshot(id(7, 1), 0, 1000, &mut bytes).expect("the disk is healthy");
+    let mut follower = Log::new();
+    let receive = |store: &mut Store<FakeDisk>, last, bytes: &[u8]| {
+        store.begin_incoming(last).expect("the disk is healthy");
+        store.write_incoming(bytes).expect("the disk is healthy");
+        store.finish_incoming().expect("it is no failure")
+    };
+    for (last, bytes) in [(id(8, 1), &bytes[..]), (id(7, 2), &bytes), (id(7, 1), &bytes[..63]), (id(7, 1), &[9; 100]), (id(7, 1), b"")] {
+        assert_eq!(receive(&mut follower.store, last, bytes), None, "{last} of {} bytes", bytes.len());
+        assert_eq!((follower.store.snapshot(), follower.store.snapshot_no_space()), (None, false));
+    }
+    let info = receive(&mut follower.store, id(7, 1), &bytes);
+    assert_eq!(info, leader.store.snapshot());
+    assert_eq!(receive(&mut follower.store, id(7, 1), &bytes), None, "it is there already");
+    assert_eq!(follower.store.snapshot(), info);
+    assert_eq!(follower.disk.files().iter().filter(|path| path.starts_with("snapshot/")).count(), 1);
+}
+
+#[test]
+fn a_snapshot_gathered_in_part_is_begun_anew_or_given_up() {
+    let mut follower = Log::new();
+    follower.store.begin_incoming(id(7, 1)).expect("the disk is healthy");
+    follower.store.write_incoming(b"bytes").expect("the disk is healthy");
+    assert_eq!(follower.store.incoming_len(), Some((id(7, 1), 5)));
+    follower.store.begin_incoming(id(9, 2)).expect("the disk is healthy");
+    assert_eq!(follower.store.incoming_len(), Some((id(9, 2), 0)));
+    follower.store.write_incoming(b"others").expect("the disk is healthy");
+    assert_eq!(follower.disk.content("snapshot/incoming.tmp"), Some(b"others".to_vec()));
+    follower.store.abandon_incoming().expect("the disk is healthy");
+    assert_eq!((follower.store.incoming_len(), follower.disk.content("snapshot/incoming.tmp")), (None, None));
+    follower.store.write_incoming(b"late").expect("it goes nowhere");
+    assert_eq!(follower.store.finish_incoming().expect("there is nothing to finish"), None);
+}
+
+#[test]
+fn a_flipped_bit_or_a_cut_anywhere_in_the_newest_snapshot_is_refused_with_file_and_offset() {
+    let mut log = Log::new();
+    log.append(b"value");
+    let info = take(&mut log.store, id(2, 1), &content(70_000));
+    let path = snapshot_path(id(2, 1));
+    let whole = log.disk.content(&path).expect("it is there");
+    let chunk = 64 + 8 + (64 << 10);
+    // At the start if the header tells, and else when it is loaded.
+    let refused = |disk: &FakeDisk| match Store::open(disk.clone(), &identity(), SMALL) {
+        Ok((mut store, _)) => (store.load_snapshot(|_| {}).expect_err("damage passed"), "loading"),
+        Err(error) => (error, "opening"),
+    };
+    for at in (0..whole.len()).step_by(997).chain([8, 63, 64, 67, 68, chunk, chunk + 8, whole.len() - 1]) {
+        let disk = log.disk.fork();
+        disk.flip(&path, at as u64, 0x20);
+        let (error, when) = refused(&disk);
+        assert_eq!(when, if at < 64 { "opening" } else { "loading" }, "byte {at}");
+        let OpenError::Snapshot { file, damage } = error else { panic!("byte {at}: {error}") };
+        let start = [0, 64, chunk][usize::from(64 <= at) + usize::from(chunk <= at)] as u64;
+        let cut_off = damage.what == data::SnapshotFault::Truncated;
+        assert_eq!((file, damage.offset), (path.clone(), if cut_off { info.len } else { start }), "byte {at}");
+        let verified = data::verify(&mut disk.clone(), &identity()).map(|_| ()).expect_err("damage passed");
+        assert!(matches!(verified, OpenError::Snapshot { damage: found, .. } if found == damage), "byte {at}: {verified}");
+    }
+    for len in [0, 1, 63, 64, 71, 72, 5000, chunk, chunk + 8, whole.len() - 1] {
+        let disk = log.disk.fork();
+        disk.set_content(&path, &whole[..len]);
+        let (error, _) = refused(&disk);
+        assert_eq!(error.to_string(), format!("{path}: the snapshot is cut off at offset {len}"));
+    }
+    let disk = log.disk.fork();
+    disk.set_content(&path, &[&whole[..], b"x"].concat());
+    assert_eq!(refused(&disk).0.to_string(), format!("{path}: bytes behind the end of the snapshot at offset {}", info.len));
+    // Under another's name.
+    let disk = log.disk.fork();
+    disk.set_content(&snapshot_path(id(2, 2)), &whole);
+    let told = refused(&disk).0.to_string();
+    assert_eq!(told, format!("{}: a snapshot that ends with i2/t1 at offset 0", snapshot_path(id(2, 2))));
+    // Of another cluster.
+    let mut other = identity();
+    other.cluster_id = raft::ClusterId(7);
+    let told = Store::open(log.disk.clone(), &other, SMALL).map(|_| ()).expect_err("it is another's").to_string();
+    assert!(told.starts_with(&format!("{path}: a snapshot of another cluster, ")), "{told}");
+}
+
+#[test]
+fn inspect_shows_snapshots_and_what_will_be_removed() {
+    let mut log = Log::new();
+    log.append(b"value");
+    take(&mut log.store, id(1, 0), b"old");
+    take(&mut log.store, id(2, 1), &content(70_000));
+    log.store.begin_snapshot(SnapshotMeta { last: id(2, 1), time_ms: 20 }).expect("the disk is healthy");
+    let show = |disk: &FakeDisk| {
+        let (mut lines, mut content) = (Vec::new(), Vec::new());
+        data::inspect(&mut disk.clone(), &mut |record| match record {
+            Record::Snapshot { file, file_len, state } => lines.push(format!("{file} {file_len} {state:?}")),
+            Record::SnapshotContent(piece) => content.extend_from_slice(piece),
+            Record::BadSnapshot(error) => lines.push(error.to_string()),
+            _ => {}
+        })
+        .expect("the directory can be listed");
+        (lines, content)
+    };
+    let newest = SnapshotMeta { last: id(2, 1), time_ms: 20 };
+    let expected = [
+        "snapshot/0000000000000001-0000000000000000.snap 75 Leftover".to_owned(),
+        format!("snapshot/0000000000000002-0000000000000001.snap 70080 Newest({newest:?})"),
+        "snapshot/0000000000000002-0000000000000001.snap.tmp 0 Leftover".to_owned(),
+    ];
+    assert_eq!(show(&log.disk), (expected.to_vec(), content(70_000)));
+    log.disk.flip(&snapshot_path(id(2, 1)), 66_000, 1);
+    let (lines, shown) = show(&log.disk);
+    assert_eq!(lines[1], "snapshot/0000000000000002-0000000000000001.snap: bad snapshot chunk at offset 65608");
+    assert!(shown.is_empty(), "it was read in one piece, and is not whole");
 }
