@@ -6,6 +6,7 @@ mod hostile;
 mod lab_elections;
 mod lab_replication;
 mod lab_snapshots;
+mod lab_snapshots_rounds;
 mod properties;
 mod rules;
 mod scripts;
