@@ -3,16 +3,18 @@
 use data::limits::BATCH_BODY_LEN_MAX;
 use data::{FakeDisk, Identity, InitialMember, Options, Store};
 use kvnode::limits::{UNCOMMITTED_BYTES_MAX, UNSAVED_BYTES_MAX};
-use kvnode::{ClientId, Node, NodeConfig, Outbox, drive};
+use kvnode::{ClientId, MaxLogBytes, Node, NodeConfig, Outbox, drive};
 use raft::{DiskId, Incarnation, Index, Message, NodeId};
 use wire::limits::{FRAME_BODY_LEN_MAX, VALUE_LEN_MAX};
-use wire::{BusyReason, CallId, Op, Reply, Request, SessionId};
+use wire::{BusyReason, CallId, Op, PeerFrame, Reply, Request, SessionId};
 
 #[derive(Default)]
 struct Replies(Vec<(u64, Reply)>);
 
 impl Outbox for Replies {
     fn send(&mut self, _: NodeId, _: &Message, _: &[u8]) {}
+
+    fn send_beside(&mut self, _: NodeId, _: &PeerFrame<'_>) {}
 
     fn flush(&mut self) {}
 
@@ -47,6 +49,8 @@ impl Alone {
             heartbeat_ticks: 5,
             tick_us: 10_000,
             max_data_bytes: None,
+            max_log_bytes: MaxLogBytes::Never,
+            max_log_entries: None,
         };
         let node = Node::new(config, recovered, &mut store, 0).expect("a recovered log can be read");
         let mut alone = Alone { node, store, now_us: 0, replies: Replies::default() };
