@@ -24,9 +24,11 @@ impl Ways {
     pub fn to(cluster: &mut Cluster) -> Ways {
         let (loses, lost) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
         let ways = cluster.nodes.iter_mut().map(|node| {
-            let address = format!("{}:{}", place::loopback(), place::CLIENT_PORT);
+            // Another test program may take an address between our look at it and our use of it.
+            let listener = (0..10).find_map(|_| TcpListener::bind((place::loopback(), place::CLIENT_PORT)).ok()).expect("a free address");
+            let address = listener.local_addr().expect("an address").to_string();
             node.run_args.extend(["--advertise-client".to_owned(), address.clone()]);
-            open(&address, node.client_addr.clone(), &loses, &lost);
+            open(listener, node.client_addr.clone(), &loses, &lost);
             address
         });
         let endpoints = ways.collect::<Vec<_>>().join(",");
@@ -44,8 +46,7 @@ impl Ways {
     }
 }
 
-fn open(address: &str, node: String, loses: &Arc<AtomicBool>, lost: &Arc<AtomicU64>) {
-    let listener = TcpListener::bind(address).expect("a free address");
+fn open(listener: TcpListener, node: String, loses: &Arc<AtomicBool>, lost: &Arc<AtomicU64>) {
     let (loses, lost) = (Arc::clone(loses), Arc::clone(lost));
     std::thread::spawn(move || {
         for client in listener.incoming().map_while(Result::ok) {
