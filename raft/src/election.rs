@@ -114,6 +114,10 @@ impl Raft {
     }
 
     pub(crate) fn handle_request_vote_reply(&mut self, from: NodeId, vote_granted: bool) {
+        // Our request leaves once our own vote is on disk: an answer from before that is to nothing we have asked.
+        if self.saves.saved_hard_state() != self.hard_state {
+            return;
+        }
         if let Role::Candidate(canvass) = &mut self.role {
             canvass.answers.insert(from, vote_granted);
             self.count_votes();

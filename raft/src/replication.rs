@@ -146,6 +146,11 @@ impl Raft {
                 return; // no leader may take back what is committed (Leader Completeness, Raft 5.4): ignore a peer that tries
             }
             if conflict <= self.log.last_index() {
+                // A leader never takes back what it has appended in its own term (Leader Append-Only, Raft 5.3), and we may have vouched
+                // for it in this very turn: ignore one that tries.
+                if self.log.last().term == term {
+                    return;
+                }
                 self.log.truncate(conflict);
             }
             entries[first..].iter().for_each(|entry| self.log.append(*entry));

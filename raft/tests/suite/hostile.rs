@@ -49,6 +49,34 @@ fn an_append_from_before_the_base_that_contradicts_it_is_ignored() {
 }
 
 #[test]
+fn an_append_that_would_take_back_entries_of_the_current_term_is_ignored() {
+    let with_own_term = |then: Message| {
+        let mut cluster = follower();
+        // Both in one turn: what the first has promised is not on disk yet.
+        cluster.input(1, |raft| raft.step(NodeId(2), append(4, (3, 3), &[4, 4], 2)));
+        cluster.input(1, |raft| raft.step(NodeId(2), then));
+        cluster.turn(1);
+        assert_eq!(cluster.terms(1), [1, 1, 3, 4, 4]);
+        assert_eq!(said(&mut cluster), [(2, accepted(4, 5))]);
+    };
+    with_own_term(append(4, (3, 3), &[3], 2));
+    with_own_term(append(4, (2, 1), &[2], 2)); // an entry of an older term, but those of this one would go with it
+}
+
+#[test]
+fn votes_that_nobody_can_have_been_asked_for_yet_elect_nobody() {
+    let mut cluster = lone(RoleName::PreCandidate, 3, start(3, &[1], 1));
+    for message in [pre_vote_reply(4, true), vote_reply(4, true)] {
+        cluster.input(1, |raft| raft.step(NodeId(2), message)); // all before the save of the term and the vote
+    }
+    assert_eq!((cluster.raft(1).role(), cluster.raft(1).term()), (RoleName::Candidate, Term(4)));
+    cluster.turn(1);
+    assert_eq!(cluster.raft(1).role(), RoleName::Candidate);
+    cluster.step(1, 2, vote_reply(4, true));
+    assert_eq!(cluster.raft(1).role(), RoleName::Leader, "this one was asked");
+}
+
+#[test]
 fn an_append_with_a_gap_is_ignored() {
     let entries = vec![meta(4, 4), meta(6, 4)];
     let (prev_log_index, prev_log_term) = (Index(3), Term(3));
@@ -214,13 +242,18 @@ proptest! {
     #[test]
     fn any_messages_in_any_role_break_nothing(
         role in 0usize..4,
-        messages in proptest::collection::vec((1u64..6, any_message(), 0u32..6, 0u8..8), 1..60),
+        // Several messages may come in one turn, as from a socket.
+        messages in proptest::collection::vec((1u64..6, any_message(), 0u32..6, 0u8..8, any::<bool>()), 1..60),
     ) {
         let role = [RoleName::Follower, RoleName::PreCandidate, RoleName::Candidate, RoleName::Leader][role];
         let mut cluster = lone(role, 3, start(2, &[1, 1, 2], 1));
-        for (read, (from, message, ticks, doing)) in (0..).zip(messages) {
+        for (read, (from, message, ticks, doing, ends_turn)) in (0..).zip(messages) {
             let _shows_well = message.to_string();
-            cluster.step(1, from, message);
+            cluster.input(1, |raft| raft.step(NodeId(from), message));
+            if !ends_turn {
+                continue;
+            }
+            cluster.turn(1);
             let _refused_without_leader = (cluster.propose(1), cluster.input(1, |raft| raft.read(ReadId(read))));
             cluster.tick(1, ticks);
             let raft = cluster.raft(1);

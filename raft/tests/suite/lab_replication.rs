@@ -333,7 +333,9 @@ fn t46_a_follower_commits_only_what_the_append_vouches_for() {
         (3, (2, 3), &[][..], 3, 2, 0, false),
         (3, (3, 3), &[], 3, 2, 0, false),
         (2, (1, 1), &[], 1, 2, 1, true),
-        (2, (0, 0), &[2], 1, 1, 1, true),
+        // Ours: the entry of term 2 behind it would go with it, and no leader takes back what is of its own term.
+        (2, (0, 0), &[2], 1, 2, 0, false),
+        (3, (0, 0), &[2], 1, 1, 1, true),
         (2, (2, 2), &[2, 2], 3, 4, 3, true),
         (2, (2, 2), &[2], 4, 3, 3, true),
         (2, (1, 1), &[2], 4, 2, 2, true),

@@ -148,6 +148,8 @@ fn a_save_begun_before_the_vote_does_not_cover_it() {
     cluster.finish_save(1);
     assert_eq!((cluster.raft(1).role(), said(&mut cluster)), (RoleName::Candidate, vec![]), "save 1 holds no vote");
     cluster.finish_save(1);
+    assert_eq!(cluster.raft(1).role(), RoleName::Candidate, "what the liar said counts for nothing later, either");
+    cluster.step(1, 2, vote_reply(2, true));
     assert!(cluster.raft(1).is_leader());
 }
 
