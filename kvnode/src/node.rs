@@ -273,23 +273,24 @@ impl Node {
             self.raft.step(from, message);
             return self.follow_raft();
         };
-        // Raft takes the positions. What it did not have before and has now, it has taken from this message: those bytes are kept.
-        let missing: Vec<EntryMeta> = metas.iter().filter(|meta| !self.holds(meta)).copied().collect();
-        let first = metas.first().map(|meta| meta.index);
+        // Raft takes all entries from the first one that it does not hold, or none. From there on the bytes are those of this message, also
+        // of an entry that stood at its place before: it was cut off with those before it.
+        let news = metas.iter().position(|meta| self.raft.log().base().index < meta.index && !self.raft.log().holds(meta.id()));
+        let Some(news) = news else {
+            self.raft.step(from, message);
+            return self.follow_raft();
+        };
+        let metas = metas.clone();
         self.raft.step(from, message);
-        let mut rest = entries;
-        let mut next = first.unwrap_or_default();
-        for meta in missing {
-            while next < meta.index {
-                rest = skip_entry(rest);
-                next = next.next();
+        if self.raft.log().holds(metas[news].id()) {
+            let mut rest = entries;
+            for (position, meta) in metas.iter().enumerate() {
+                let (entry, behind) = rest.split_at(meta.encoded_len());
+                if news <= position {
+                    self.stage(meta.index, entry.to_vec());
+                }
+                rest = behind;
             }
-            let (entry, behind) = rest.split_at(meta.encoded_len());
-            if self.holds(&meta) {
-                self.stage(meta.index, entry.to_vec());
-            }
-            rest = behind;
-            next = meta.index.next();
         }
         self.follow_raft();
     }
@@ -353,10 +354,6 @@ impl Node {
         self.staged_bytes += entry.len() as u64;
         self.staged.push((index, entry));
         self.staged_last = index;
-    }
-
-    fn holds(&self, meta: &EntryMeta) -> bool {
-        self.raft.log().last_index() >= meta.index && self.raft.log().term_at(meta.index) == Some(meta.term)
     }
 
     /// After every input to raft: an election may have appended a no-op, whose bytes are ours to make; leadership may be lost.
@@ -666,9 +663,4 @@ fn payload(entry: &[u8]) -> &[u8] {
 
 fn decode_members(meta: EntryMeta, entry: &[u8]) -> Result<Vec<Member>, NodeError> {
     wire::command::decode_membership(payload(entry)).map_err(|error| NodeError::Command { index: meta.index, error })
-}
-
-fn skip_entry(entries: &[u8]) -> &[u8] {
-    let header = EntryHeader::decode(entries).expect("the decoder of the frame has read these headers");
-    &entries[raft::ENTRY_HEADER_LEN + header.payload_len as usize..]
 }
