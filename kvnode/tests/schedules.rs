@@ -241,3 +241,22 @@ fn an_append_that_repeats_an_entry_behind_another_replaces_both() {
     }
 }
 
+// Time and slow disks.
+
+#[test]
+fn cluster_time_passes_under_load_as_it_does_without() {
+    let mut world = World::serving(1);
+    let time_ms = |world: &mut World| {
+        let (node, store) = world.host(1).running.as_mut().expect("it is up");
+        let last = node.raft().log().last_index();
+        EntryHeader::decode(store.entry(last).expect("it is there")).expect("a good entry").time_ms
+    };
+    let (before, start_us) = (time_ms(&mut world), world.now_us);
+    for _ in 0..1_000 {
+        world.now_us += 900;
+        world.put(1, b"k", b"v");
+        assert!(matches!(world.pump(1)[..], [Reply::Written(_)]));
+    }
+    let (passed_ms, passed_here_ms) = (time_ms(&mut world) - before, (world.now_us - start_us) / 1000);
+    assert!(passed_ms + 1 >= passed_here_ms, "cluster time went on by {passed_ms} of {passed_here_ms} ms");
+}
