@@ -322,7 +322,9 @@ impl Node {
 
     /// A sync took longer than an election may: others may have elected a leader meanwhile.
     pub(crate) fn sync_was_slow(&mut self, sync_us: u64) {
-        if sync_us > u64::from(self.config.election_ticks) * self.config.tick_us {
+        let is_slow = sync_us > u64::from(self.config.election_ticks) * self.config.tick_us;
+        // A sole voter has nobody who could have been elected.
+        if is_slow && !self.raft.membership().is_sole_voter(self.config.identity.node) {
             self.raft.step_down();
             self.follow_raft();
         }

@@ -244,6 +244,20 @@ fn an_append_that_repeats_an_entry_behind_another_replaces_both() {
 // Time and slow disks.
 
 #[test]
+fn a_node_alone_leads_however_slow_its_disk_is() {
+    let mut world = World::new(1);
+    world.init(1, 1);
+    world.hosts[&1].disk.set_sync_us(3_000_000);
+    world.start(1);
+    world.run_until("it serves", |world| world.node(1).raft().is_leader() && world.node(1).status().formed);
+    let term = world.node(1).raft().term();
+    world.put(1, b"k", b"v");
+    let replies = world.run(1);
+    assert!(matches!(replies[..], [Reply::Written(_)]), "{replies:?}");
+    assert_eq!((world.node(1).raft().is_leader(), world.node(1).raft().term()), (true, term));
+}
+
+#[test]
 fn cluster_time_passes_under_load_as_it_does_without() {
     let mut world = World::serving(1);
     let time_ms = |world: &mut World| {
