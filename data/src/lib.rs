@@ -9,6 +9,9 @@
 //! [`Store`] is poisoned: the process must stop, and its next start makes the end of the log durable before raft sees it. The
 //! module docs of `recovery` give the reasons, and the one window that remains.
 //!
+//! A snapshot is a file of its own, complete and synced before it has its name; what is in it is the caller's affair. Only when one is
+//! there may the log be compacted, up to its end. Want of space costs a snapshot, or makes a save late, and stops nothing.
+//!
 //! ```
 //! use data::fake::FakeDisk;
 //! use data::{Identity, Options, Store, cluster_id, init};
@@ -71,6 +74,5 @@ pub use lock::{LockError, LockGuard, lock};
 pub use real::RealDisk;
 pub use recovery::{Recovered, verify};
 pub use segment::{SEGMENT_HEADER_LEN, SegmentHeader, SegmentName};
-pub use snapshot::{SNAPSHOT_HEADER_LEN, SnapshotDamage, SnapshotDecoder, SnapshotFault, SnapshotInfo, SnapshotMeta, snapshot_path};
-pub use snapshots::SnapshotLoader;
+pub use snapshot::{SnapshotDamage, SnapshotDecoder, SnapshotFault, SnapshotInfo, SnapshotMeta, snapshot_path};
 pub use store::{Options, SaveStatus, Store};

@@ -36,7 +36,7 @@ use crate::limits::{SNAPSHOT_CHUNK_LEN, SNAPSHOT_CHUNK_LEN_MAX};
 /// The directory of all snapshots.
 pub(crate) const SNAPSHOT_DIR: &str = "snapshot";
 /// Bytes of a snapshot's header.
-pub const SNAPSHOT_HEADER_LEN: usize = 64;
+pub(crate) const SNAPSHOT_HEADER_LEN: usize = 64;
 const MAGIC: [u8; 8] = *b"kvraftsn";
 const FORMAT_VERSION: u32 = 1;
 const CHUNK_HEADER_LEN: usize = 8;

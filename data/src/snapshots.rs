@@ -340,46 +340,28 @@ impl<F> Snapshots<F> {
     }
 }
 
-/// Reads a complete snapshot from the disk in slices, so that loading a large one need not stop everything else.
-#[derive(Debug)]
-pub struct SnapshotLoader<F> {
-    path: String,
-    last: EntryId,
-    file: F,
-    decoder: SnapshotDecoder,
-}
-
-impl<F> SnapshotLoader<F> {
-    pub(crate) fn open<D: Disk<File = F>>(disk: &mut D, cluster_id: ClusterId, last: EntryId) -> Result<SnapshotLoader<F>, OpenError> {
-        let path = snapshot_path(last);
-        let file = disk.open(&path).map_err(open_error(&path))?;
-        Ok(SnapshotLoader { path, last, file, decoder: SnapshotDecoder::new(cluster_id) })
-    }
-
-    /// The next content, verified, out of at most `len_max` bytes of the file; none of it may be in them yet. `None`: that was all of
-    /// it, to the last byte as it was written.
-    pub(crate) fn next<D: Disk<File = F>>(&mut self, disk: &mut D, len_max: usize) -> Result<Option<Vec<u8>>, OpenError> {
-        let mut bytes = vec![0; len_max.max(1)];
-        let read = disk.read_at(&self.file, self.decoder.len(), &mut bytes).map_err(open_error(&self.path))?;
-        let pushed = if read == 0 { self.decoder.end().map(|_| ()) } else { self.decoder.push(&bytes[..read]) };
-        let pushed = pushed.and_then(|()| self.decoder.meta().map_or(Ok(()), |meta| named(meta, self.last).map(|_| ())));
-        pushed.map_err(|damage| OpenError::Snapshot { file: self.path.clone(), damage })?;
-        Ok((read > 0).then(|| self.decoder.take_content()))
-    }
-}
-
-/// Shows all the content of a snapshot, verified, with what it ends with.
+/// Shows all the content of a complete snapshot, verified, with what it ends with; then that there is no more to it.
 pub(crate) fn load<D: Disk>(
     disk: &mut D,
     cluster_id: ClusterId,
     last: EntryId,
     mut each: impl FnMut(SnapshotMeta, &[u8]),
 ) -> Result<(), OpenError> {
-    let mut loader = SnapshotLoader::open(disk, cluster_id, last)?;
-    while let Some(content) = loader.next(disk, SNAPSHOT_READ_LEN)? {
-        each(loader.decoder.meta().unwrap_or_default(), &content);
+    let path = snapshot_path(last);
+    let damaged = |damage| OpenError::Snapshot { file: path.clone(), damage };
+    let file = disk.open(&path).map_err(open_error(&path))?;
+    let mut decoder = SnapshotDecoder::new(cluster_id);
+    let mut bytes = vec![0; SNAPSHOT_READ_LEN];
+    loop {
+        let read = disk.read_at(&file, decoder.len(), &mut bytes).map_err(open_error(&path))?;
+        if read == 0 {
+            return decoder.end().map(|_| ()).map_err(damaged);
+        }
+        decoder.push(&bytes[..read]).map_err(damaged)?;
+        if let Some(meta) = decoder.meta() {
+            each(named(meta, last).map_err(damaged)?, &decoder.take_content());
+        }
     }
-    Ok(())
 }
 
 fn taking_path(last: EntryId) -> String {

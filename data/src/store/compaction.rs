@@ -18,7 +18,7 @@ use crate::disk::Disk;
 use crate::error::{OpenError, StoreError};
 use crate::segment::{LOG_DIR, SegmentName};
 use crate::snapshot::{SnapshotInfo, SnapshotMeta};
-use crate::snapshots::{self, SnapshotLoader};
+use crate::snapshots;
 use crate::store::{Ahead, HARD_STATE_LEN, Store, io_error};
 use crate::terms::Terms;
 
@@ -193,12 +193,6 @@ impl<D: Disk> Store<D> {
         self.written_last().0 - self.snapshot_index().max(self.base.index).min(self.written_last()).0
     }
 
-    /// Bytes of the entries from `index` on, as far as they are there.
-    pub fn kept_bytes_from(&self, index: Index) -> u64 {
-        let skipped = usize::try_from(index.0.saturating_sub(self.base.index.0 + 1)).unwrap_or(usize::MAX);
-        self.places.iter().skip(skipped).map(|place| u64::from(place.len)).sum()
-    }
-
     /// The lowest base for which the entries behind it, up to the end of the newest snapshot, are at most `bytes_max`: what to compact to
     /// if so much is to be kept for slow followers.
     pub fn tail_start(&self, bytes_max: u64) -> EntryId {
@@ -220,17 +214,6 @@ impl<D: Disk> Store<D> {
     pub fn load_snapshot(&mut self, mut each: impl FnMut(&[u8])) -> Result<(), OpenError> {
         let Some(newest) = self.snapshot() else { return Ok(()) };
         snapshots::load(&mut self.disk, self.cluster_id, newest.meta.last, |_, content| each(content))
-    }
-
-    /// The same in slices. `None`: there is no snapshot.
-    pub fn snapshot_loader(&mut self) -> Result<Option<SnapshotLoader<D::File>>, OpenError> {
-        let Some(newest) = self.snapshot() else { return Ok(None) };
-        SnapshotLoader::open(&mut self.disk, self.cluster_id, newest.meta.last).map(Some)
-    }
-
-    /// The next content, verified, out of at most `len_max` bytes of the file. It may be empty; `None`: that was all.
-    pub fn load_slice(&mut self, loader: &mut SnapshotLoader<D::File>, len_max: usize) -> Result<Option<Vec<u8>>, OpenError> {
-        loader.next(&mut self.disk, len_max)
     }
 
     fn snapshot_index(&self) -> Index {

@@ -1,10 +1,10 @@
 //! Snapshots as a node uses them: taken in slices, sent, received, installed; and the log that shrinks behind them.
 
 use data::fake::FakeDisk;
-use data::{OpenError, Record, SnapshotDecoder, SnapshotInfo, SnapshotMeta, Store, snapshot_path};
+use data::{OpenError, Record, SaveStatus, SnapshotDecoder, SnapshotInfo, SnapshotMeta, Store, snapshot_path};
 use raft::{EntryId, Index, Term};
 
-use crate::common::{Log, SMALL, entry, identity, save, segments_in_use, vote};
+use crate::common::{Log, SMALL, entry, identity, open, save, segments_in_use, vote};
 
 pub(crate) fn id(index: u64, term: u64) -> EntryId {
     EntryId { index: Index(index), term: Term(term) }
@@ -330,4 +330,67 @@ fn inspect_shows_snapshots_and_what_will_be_removed() {
     let (lines, shown) = show(&log.disk);
     assert_eq!(lines[1], "snapshot/0000000000000002-0000000000000001.snap: bad snapshot chunk at offset 65608");
     assert!(shown.is_empty(), "it was read in one piece, and is not whole");
+}
+
+#[test]
+fn what_compaction_frees_lets_a_save_through_that_waits_for_room() {
+    let mut log = Log::new();
+    log.fill_segments(4);
+    let last = log.content.last_index();
+    take(&mut log.store, id(last, 1), b"state");
+    log.disk.set_space(Some(log.disk.used()));
+    // Longer than what is left of the segment; the next one is not made yet.
+    let entries = [entry(1, &[1; 4000])];
+    assert_eq!(save(&mut log.store, vote(1, 1), last, last + 1, &entries).expect("it is no failure"), SaveStatus::Pending);
+    assert!(log.store.no_space() && !log.store.has_room_again());
+    log.store.prepare_slice().expect("it is no failure");
+    assert!(!log.store.has_room_again(), "nothing was freed");
+    log.store.compact(id(last, 1)).expect("the disk is healthy");
+    assert!(log.store.needs_trim(), "what waits is not begun, and the last batch is synced");
+    while log.store.needs_trim() {
+        log.store.trim_slice().expect("the disk is healthy");
+    }
+    while !log.store.has_room_again() {
+        assert!(log.store.needs_prepare());
+        log.store.prepare_slice().expect("there is room");
+    }
+    assert!(log.store.poll_saved().expect("there is room").is_some());
+    assert!(!log.store.no_space());
+    log.disk.crash_losing_all();
+    let (_, recovered) = Store::open(log.disk.clone(), &identity(), SMALL).expect("it is whole");
+    assert_eq!(recovered.entries.last().map(|meta| meta.id()), Some(id(last + 1, 1)));
+}
+
+#[test]
+fn a_snapshot_is_not_given_its_name_while_its_installation_would_find_no_room() {
+    let mut leader = Log::new();
+    for _ in 0..40 {
+        leader.append(b"value");
+    }
+    let info = take(&mut leader.store, id(30, 1), b"state");
+    let mut follower = Log::new();
+    // The segment is used up to its last byte, and there is no room for another.
+    follower.append(b"x");
+    let (segment, offset, len) = follower.last_batch();
+    let left = follower.disk.content(&segment).expect("it is there").len() - usize::try_from(offset + len).expect("short");
+    follower.append(&vec![1; left - 64 - entry(1, b"").len()]);
+    follower.disk.set_space(Some(follower.disk.used() + info.len));
+    let receive = |follower: &mut Log, leader: &mut Log| {
+        let mut bytes = Vec::new();
+        leader.store.read_snapshot(id(30, 1), 0, 1000, &mut bytes).expect("the disk is healthy");
+        follower.store.begin_incoming(id(30, 1)).expect("the disk is healthy");
+        follower.store.write_incoming(&bytes).expect("there is room");
+        assert_eq!(follower.store.incoming_len(), Some((id(30, 1), info.len)));
+        follower.store.finish_incoming().expect("it is no failure")
+    };
+    assert_eq!(receive(&mut follower, &mut leader), None);
+    assert!(follower.store.snapshot_no_space());
+    assert_eq!((follower.store.snapshot(), follower.disk.content("snapshot/incoming.tmp")), (None, None));
+    assert_eq!(open(&follower.disk.fork()).expect("it is whole").1, follower.content, "nothing has changed");
+    follower.disk.set_space(None);
+    assert_eq!(receive(&mut follower, &mut leader), Some(info));
+    follower.store.install(id(30, 1), vote(1, 1)).expect("there is room");
+    follower.disk.crash_losing_all();
+    let (_, recovered) = Store::open(follower.disk.clone(), &identity(), SMALL).expect("it is whole");
+    assert_eq!((recovered.base, recovered.hard_state), (id(30, 1), vote(1, 1)));
 }
