@@ -166,7 +166,7 @@ fn install_whole<D: Disk>(node: &mut Node, store: &mut Store<D>) -> Result<(), N
 }
 
 fn no_room<D: Disk>(node: &mut Node, store: &mut Store<D>) -> Result<(), NodeError> {
-    node.events.push(Event::NoRoomForSnapshot);
+    node.no_room_for_snapshot();
     node.receiving.pause_until_us = node.clock.now_us + TRANSFER_PAUSE_US;
     give_up(node, store)
 }

@@ -18,22 +18,44 @@ use crate::node::Node;
 pub(crate) struct Sending {
     /// The last question of each that was not answered yet.
     asked: BTreeMap<NodeId, (EntryId, u64)>,
-    /// What each is being sent, and when it last asked.
-    transfers: BTreeMap<NodeId, (EntryId, u64)>,
+    /// What each is being sent.
+    transfers: BTreeMap<NodeId, Transfer>,
+    /// A peer has begun this one anew: it could not use what it was sent.
+    suspect: Option<EntryId>,
     /// Chunks that may leave before the next tick.
     chunks_left: u32,
+}
+
+struct Transfer {
+    last: EntryId,
+    offset: u64,
+    /// When it last asked.
+    asked_us: u64,
 }
 
 impl Sending {
     /// A peer asks for the bytes of a snapshot from `offset` on.
     pub(crate) fn asked(&mut self, peer: NodeId, last: EntryId, offset: u64, now_us: u64) {
         self.asked.insert(peer, (last, offset));
-        self.transfers.insert(peer, (last, now_us));
+        let before = self.transfers.insert(peer, Transfer { last, offset, asked_us: now_us });
+        if before.is_some_and(|before| before.last == last && offset < before.offset) {
+            self.suspect = Some(last);
+        }
+    }
+
+    /// The file of this snapshot may be damaged, while the state it was taken from is not: it is to be taken again.
+    pub(crate) fn suspects(&self, last: EntryId) -> bool {
+        self.suspect == Some(last)
+    }
+
+    /// A new one is on the disk.
+    pub(crate) fn trust(&mut self) {
+        self.suspect = None;
     }
 
     pub(crate) fn tick(&mut self, now_us: u64) {
         self.chunks_left = CHUNKS_PER_TICK_MAX;
-        self.transfers.retain(|_, (_, asked_us)| now_us.saturating_sub(*asked_us) < TRANSFER_SILENT_US_MAX);
+        self.transfers.retain(|_, transfer| now_us.saturating_sub(transfer.asked_us) < TRANSFER_SILENT_US_MAX);
     }
 
     pub(crate) fn has_work(&self) -> bool {
@@ -42,7 +64,7 @@ impl Sending {
 
     /// The oldest snapshot that somebody is being sent: it and the log behind it are still needed.
     pub(crate) fn pinned(&self) -> Option<EntryId> {
-        self.transfers.values().map(|(last, _)| *last).min_by_key(|last| last.index)
+        self.transfers.values().map(|transfer| transfer.last).min_by_key(|last| last.index)
     }
 }
 

@@ -44,6 +44,8 @@ pub(crate) struct Snapshots {
     begin_due: bool,
     /// Not before this: there was no room for the last one, or it was cut off.
     pause_until_us: u64,
+    /// That there is no room was said.
+    room_told: bool,
     /// What was written of the log above the newest snapshot, as of the last turn.
     log_bytes: u64,
     /// The newest one.
@@ -59,6 +61,7 @@ impl Snapshots {
             limit: u64::MAX,
             begin_due: false,
             pause_until_us: 0,
+            room_told: false,
             log_bytes: 0,
             newest,
             content: Vec::new(),
@@ -97,9 +100,15 @@ impl Node {
         let too_long = log_bytes > limit || self.config.max_log_entries.is_some_and(|max| log_entries >= max);
         // A snapshot must be worth it: of a log that is mostly not applied yet, little would go.
         let gained = self.applied.index.0.saturating_sub(base.index.0);
+        let is_worth_it = gained > 0 && 2 * gained >= log_entries;
+        let is_suspect = base.index <= self.applied.index && self.sending.suspects(base);
         let snapshots = &mut self.snapshots;
         (snapshots.limit, snapshots.log_bytes, snapshots.newest) = (limit, log_bytes, newest);
-        snapshots.begin_due = too_long && gained > 0 && 2 * gained >= log_entries;
+        snapshots.begin_due = too_long && is_worth_it || is_suspect;
+        // One that was sent to this node may have been overtaken by the log itself: it is as good as its own.
+        if self.raft.snapshot().index < base.index && base.index <= self.raft.applied_index() {
+            self.raft.snapshot_taken(base);
+        }
         self.counters.log_bytes = log_bytes;
         self.staged_bytes = self.staged.iter().map(|(_, entry)| entry.len() as u64).sum();
     }
@@ -133,12 +142,16 @@ impl Node {
         match finished {
             Some(info) => {
                 self.raft.snapshot_taken(info.meta.last);
+                self.snapshots.room_told = false;
+                self.sending.trust();
                 self.compact(store)?;
             }
             None if sliced == Sliced::More && store.snapshot_in_progress() => self.snapshots.taking = Some((meta, taking)),
             None => {
-                let what = if sliced == Sliced::CutOff { Event::SnapshotCutOff } else { Event::NoRoomForSnapshot };
-                self.events.push(what);
+                match sliced {
+                    Sliced::CutOff => self.events.push(Event::SnapshotCutOff),
+                    _ => self.no_room_for_snapshot(),
+                }
                 self.snapshots.pause_until_us = self.clock.now_us + SNAPSHOT_PAUSE_US;
                 self.snapshots.taking = Some((meta, taking));
                 self.abandon_snapshot(store)?;
@@ -146,6 +159,13 @@ impl Node {
         }
         self.follow_store(store);
         Ok(())
+    }
+
+    /// Says so, once until there was room again.
+    pub(super) fn no_room_for_snapshot(&mut self) {
+        if !std::mem::replace(&mut self.snapshots.room_told, true) {
+            self.events.push(Event::NoRoomForSnapshot);
+        }
     }
 
     /// Gives up the snapshot under way, if there is one.

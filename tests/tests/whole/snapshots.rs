@@ -255,3 +255,27 @@ fn one_slice_of_kib_is_enough_for_a_small_state() {
         assert!(after > before, "no snapshot between {before} and {after}");
     }
 }
+
+#[test]
+fn a_snapshot_that_rots_on_the_leaders_disk_is_refused_taken_again_and_service_goes_on() {
+    let mut cluster = cluster(3, "16KiB");
+    put_all(&cluster, 0..50, "first");
+    let victim = cluster.follower();
+    cluster.kill(victim);
+    put_all(&cluster, 0..200, "second");
+    let leader = cluster.leader();
+    let path = snapshot_file(&cluster, leader);
+    let mut bytes = std::fs::read(&path).expect("it can be read");
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    // In place: the leader may have it open.
+    let file = std::fs::OpenOptions::new().write(true).open(&path).expect("it can be written");
+    std::os::unix::fs::FileExt::write_at(&file, &bytes[middle..=middle], middle as u64).expect("one byte");
+    cluster.start_node(victim);
+    cluster.wait_equal();
+    let log = cluster.log(victim);
+    let refused = log.lines().find(|line| line.contains("cannot be used")).unwrap_or_else(|| panic!("it was taken for good: {log}"));
+    assert!(refused.contains("offset") && refused.contains(&cluster.nodes[leader].name), "{refused}");
+    assert!(log.contains("caught up"), "{log}");
+    check_all(&cluster, 0..200, "second");
+}
