@@ -10,7 +10,7 @@ use wire::peer::PeerFrame;
 
 use crate::drive::Outbox;
 use crate::error::NodeError;
-use crate::limits::{CHUNKS_PER_TICK_MAX, TRANSFER_SILENT_US_MAX};
+use crate::limits::{CHUNKS_PER_TICK_MAX, REPEATS_SUSPECT, TRANSFER_SILENT_US_MAX};
 use crate::node::Node;
 
 /// What peers have asked for.
@@ -29,6 +29,8 @@ pub(crate) struct Sending {
 struct Transfer {
     last: EntryId,
     offset: u64,
+    /// How often it asked for the same bytes in a row.
+    repeats: u32,
     /// When it last asked.
     asked_us: u64,
 }
@@ -37,10 +39,13 @@ impl Sending {
     /// A peer asks for the bytes of a snapshot from `offset` on.
     pub(crate) fn asked(&mut self, peer: NodeId, last: EntryId, offset: u64, now_us: u64) {
         self.asked.insert(peer, (last, offset));
-        let before = self.transfers.insert(peer, Transfer { last, offset, asked_us: now_us });
-        if before.is_some_and(|before| before.last == last && offset < before.offset) {
+        let before = self.transfers.get(&peer).filter(|before| before.last == last);
+        let repeats = before.filter(|before| before.offset == offset).map_or(0, |before| before.repeats + 1);
+        // It began anew, or gets no further: a chunk or two may be lost on the way, but not this many.
+        if before.is_some_and(|before| offset < before.offset) || repeats >= REPEATS_SUSPECT {
             self.suspect = Some(last);
         }
+        self.transfers.insert(peer, Transfer { last, offset, repeats, asked_us: now_us });
     }
 
     /// The file of this snapshot may be damaged, while the state it was taken from is not: it is to be taken again.
