@@ -1,19 +1,21 @@
 //! What no crash can have done is refused, with file and offset named, and nothing is changed.
 
 use data::fake::FakeDisk;
-use data::{BatchDamage, Damage, OpenError, Record, SegmentName, verify};
+use data::{BatchDamage, Damage, OpenError, Record, Recovered, SegmentName, Store, verify};
+use raft::Index;
 
-use crate::common::{FIRST_SEGMENT, Log, batches, entry, identity, open, segments_in_use, vote};
+use crate::common::{FIRST_SEGMENT, Log, SMALL, batches, entry, identity, open, save, segments_in_use, vote};
+use crate::snapshots::{id, take, transfer};
 
 /// Opens a damaged log, which must fail without a write, and says where the damage was found.
 fn refused(disk: &FakeDisk) -> (String, u64, Damage) {
     let steps = disk.steps();
-    let result = open(disk);
+    let result = Store::open(disk.clone(), &identity(), SMALL);
     assert_eq!(disk.steps(), steps, "a damaged log was changed");
     match result {
         Err(OpenError::Corrupt { segment, offset, damage }) => (segment.to_string(), offset, damage),
         Err(error) => panic!("not found to be damage: {error}"),
-        Ok((_, content)) => panic!("opened, with {} entries", content.entries.len()),
+        Ok((_, recovered)) => panic!("opened, with {} entries", recovered.entries.len()),
     }
 }
 
@@ -42,15 +44,20 @@ fn long_log() -> Log {
 /// `stride` skips in the long first segment, to save time; the others are flipped whole.
 fn flip_everything_before_the_last_batch(pattern: u8, stride: usize) {
     let log = long_log();
-    let all = batches(&log.disk);
+    flip_everything(&log.disk, pattern, stride);
+    assert_eq!(open(&log.disk).expect("every flip was taken back").1, log.content);
+}
+
+fn flip_everything(disk: &FakeDisk, pattern: u8, stride: usize) {
+    let all = batches(disk);
     let (last_segment, last_offset, _) = all.last().expect("a log is never without a batch").clone();
-    for segment in segments_in_use(&log.disk) {
-        let len = if segment == last_segment { last_offset } else { log.disk.content(&segment).expect("it is there").len() as u64 };
+    for segment in segments_in_use(disk) {
+        let len = if segment == last_segment { last_offset } else { disk.content(&segment).expect("it is there").len() as u64 };
         let stride = if segment == FIRST_SEGMENT { stride } else { 1 };
         for at in (0..len).step_by(stride) {
-            log.disk.flip(&segment, at, pattern);
-            let (named, offset, damage) = refused(&log.disk);
-            log.disk.flip(&segment, at, pattern);
+            disk.flip(&segment, at, pattern);
+            let (named, offset, damage) = refused(disk);
+            disk.flip(&segment, at, pattern);
             assert_eq!(named, segment, "byte {at}: {damage}");
             // Named is the batch that the byte belongs to, or the header of the segment, or the end of the batches before it.
             let start =
@@ -60,7 +67,6 @@ fn flip_everything_before_the_last_batch(pattern: u8, stride: usize) {
             assert_eq!(offset, expected, "{segment} byte {at}: {damage}");
         }
     }
-    assert_eq!(open(&log.disk).expect("every flip was taken back").1, log.content);
 }
 
 #[test]
@@ -76,6 +82,107 @@ fn flipping_the_lowest_bit_of_a_byte_before_the_last_batch_is_found() {
 #[test]
 fn flipping_the_highest_bit_of_a_byte_before_the_last_batch_is_found() {
     flip_everything_before_the_last_batch(0x80, 11);
+}
+
+/// A log whose first segments are gone: it begins with a kept tail, or behind a base batch. Two more segments follow.
+fn compacted_log(installed: bool) -> Log {
+    let mut log = long_log();
+    let mut last = id(log.content.last_index() - 3, 2);
+    if installed {
+        last = id(log.content.last_index() + 100, 2);
+        let mut leader = Log::new();
+        leader.save(vote(2, 0), 2, &(2..=last.index.0).map(|_| entry(2, b"")).collect::<Vec<_>>());
+        take(&mut leader.store, last, b"state");
+        transfer(&mut leader.store, &mut log.store, 1000);
+        log.store.install(last, vote(2, 3)).expect("the disk is healthy");
+    } else {
+        take(&mut log.store, last, b"state");
+        log.store.compact(last).expect("the disk is healthy");
+    }
+    while log.store.needs_trim() {
+        log.store.trim_slice().expect("the disk is healthy");
+    }
+    for _ in 0..8 {
+        let next = log.store.last_index().0 + 1;
+        save(&mut log.store, vote(2, 3), last.index.0, next, &[entry(2, &[4; 800])]).expect("the disk is healthy");
+    }
+    log.store.seal().expect("the disk is healthy");
+    log
+}
+
+#[test]
+fn flipping_any_byte_of_a_log_that_begins_behind_a_snapshot_is_found() {
+    for installed in [false, true] {
+        let log = compacted_log(installed);
+        assert!(log.disk.content(FIRST_SEGMENT).is_none());
+        assert!(2 <= segments_in_use(&log.disk).len());
+        flip_everything(&log.disk, 0xff, 3);
+        assert!(Store::open(log.disk.clone(), &identity(), SMALL).is_ok(), "every flip was taken back");
+    }
+}
+
+#[test]
+fn any_damage_to_a_log_with_a_snapshot_is_refused_or_passes_for_a_torn_write() {
+    let mut rng = fastrand::Rng::with_seed(0x5a9);
+    for installed in [false, true] {
+        let log = compacted_log(installed);
+        let files: Vec<String> = log.disk.files().into_iter().filter(|path| path != "identity").collect();
+        let (_, whole) = Store::open(log.disk.fork(), &identity(), SMALL).expect("it is whole");
+        let (segment, offset, len) = log.last_batch();
+        let seal = usize::try_from(offset).expect("short")..usize::try_from(offset + len).expect("short");
+        let sealed = log.disk.content(&segment).expect("it is there")[seal.clone()].to_vec();
+        let (mut opened, mut refused) = (0, 0);
+        for round in 0..1500 {
+            let disk = log.disk.fork();
+            for _ in 0..rng.usize(1..3) {
+                let path = &files[rng.usize(..files.len())];
+                let Some(mut bytes) = disk.content(path) else { continue };
+                let at = rng.usize(..=bytes.len());
+                let len = rng.usize(..=(bytes.len() - at).min(3000));
+                match rng.u8(..6) {
+                    0 => bytes[at..at + len].fill(0),
+                    1 => rng.fill(&mut bytes[at..at + len]),
+                    2 => bytes.truncate(at),
+                    3 => bytes[at..at + len.min(1)].fill(0xff),
+                    4 => bytes.extend_from_slice(&[0; 9]),
+                    _ => {
+                        disk.delete(path);
+                        continue;
+                    }
+                }
+                disk.set_content(path, &bytes);
+            }
+            let steps = disk.steps();
+            match Store::open(disk.clone(), &identity(), SMALL) {
+                Err(OpenError::Corrupt { .. } | OpenError::Snapshot { .. }) => {
+                    refused += 1;
+                    assert_eq!(disk.steps(), steps, "round {round}: a damaged directory was changed");
+                }
+                Err(error) => panic!("round {round}: {error}"),
+                Ok((mut store, recovered)) => {
+                    opened += 1;
+                    let mut content = Vec::new();
+                    match store.load_snapshot(|piece| content.extend_from_slice(piece)) {
+                        Ok(()) => assert_eq!(content, b"state", "round {round}"),
+                        Err(error) => {
+                            assert!(matches!(error, OpenError::Snapshot { .. }), "round {round}: {error}");
+                            continue;
+                        }
+                    }
+                    assert_eq!((recovered.hard_state, recovered.snapshot), (whole.hard_state, whole.snapshot), "round {round}");
+                    let above = |recovered: &Recovered| {
+                        let covered = recovered.snapshot.map_or(Index(0), |snapshot| snapshot.meta.last.index);
+                        recovered.entries.iter().filter(|entry| covered < entry.index).copied().collect::<Vec<_>>()
+                    };
+                    // What rots to the very end of the log, the seal included, passes for a torn write.
+                    let (found, all) = (above(&recovered), above(&whole));
+                    let seal_is_whole = disk.content(&segment).map(|bytes| bytes[seal.clone()].to_vec()) == Some(sealed.clone());
+                    assert!(all.starts_with(&found) && (found == all || !seal_is_whole), "round {round}: {found:?}");
+                }
+            }
+        }
+        assert!(10 < opened && 800 < refused, "{opened} opened, {refused} refused");
+    }
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! A log at work: what is read, when it wants a seal or a segment, and what ends it.
 
 use data::fake::FakeDisk;
-use data::{InitError, Options, RealDisk, SaveStatus, Store, StoreError, init, read_identity};
+use data::{Disk, InitError, Options, RealDisk, SaveStatus, Store, StoreError, init, read_identity};
 use raft::{EntryHeader, Index, Save, SaveToken};
 
 use crate::common::{Content, Log, SMALL, batches, entry, first_entry, identity, new_disk, open, open_with, save, segments_in_use, vote};
@@ -334,4 +334,36 @@ fn the_same_log_on_a_real_disk() {
     })
     .expect("it can be listed");
     assert_eq!(batches, 1 + 198 + 1);
+}
+
+#[test]
+fn a_disk_imitation_keeps_names_without_bytes_and_is_full_when_told() {
+    let mut disk = FakeDisk::new();
+    let file = disk.create("new").expect("it is healthy");
+    disk.write_at(&file, 0, b"bytes").expect("it is healthy");
+    disk.rename("new", "named").expect("it is healthy");
+    let lost = disk.fork();
+    lost.crash_losing_all();
+    assert!(lost.files().is_empty());
+    disk.crash_keeping_names();
+    assert_eq!((disk.files(), disk.content("named")), (vec!["named".to_owned()], Some(Vec::new())));
+
+    let file = disk.open("named").expect("it is there");
+    disk.full_after(1);
+    disk.write_at(&file, 0, b"one").expect("not yet");
+    let full = disk.write_at(&file, 3, b"two").map_err(|error| error.kind());
+    assert_eq!(full, Err(std::io::ErrorKind::StorageFull));
+    disk.write_at(&file, 3, b"three").expect("not any more");
+    assert_eq!((disk.content("named"), disk.used()), (Some(b"onethree".to_vec()), 8));
+    // What has no name takes no room, and no crash brings it back.
+    disk.sync(&file).expect("it is healthy");
+    disk.sync_dir("").expect("it is healthy");
+    disk.remove("named").expect("it is healthy");
+    assert_eq!(disk.used(), 0);
+    let back = disk.fork();
+    back.crash_losing_all();
+    assert_eq!(back.content("named"), Some(b"onethree".to_vec()), "the removal was not synced");
+    disk.sync_dir("").expect("it is healthy");
+    disk.crash_losing_all();
+    assert!(disk.files().is_empty());
 }

@@ -1,8 +1,8 @@
 //! Snapshots as a node uses them: taken in slices, sent, received, installed; and the log that shrinks behind them.
 
 use data::fake::FakeDisk;
-use data::{OpenError, Record, SaveStatus, SnapshotDecoder, SnapshotInfo, SnapshotMeta, Store, snapshot_path};
-use raft::{EntryId, Index, Term};
+use data::{Disk, OpenError, RealDisk, Record, SaveStatus, SnapshotDecoder, SnapshotInfo, SnapshotMeta, Store, snapshot_path};
+use raft::{EntryHeader, EntryId, HardState, Index, Save, SaveToken, Term};
 
 use crate::common::{Log, SMALL, entry, identity, open, save, segments_in_use, vote};
 
@@ -16,7 +16,7 @@ pub(crate) fn content(len: usize) -> Vec<u8> {
 }
 
 /// Takes a snapshot of `content` that ends with `last`.
-pub(crate) fn take(store: &mut Store<FakeDisk>, last: EntryId, content: &[u8]) -> SnapshotInfo {
+pub(crate) fn take<D: Disk>(store: &mut Store<D>, last: EntryId, content: &[u8]) -> SnapshotInfo {
     store.begin_snapshot(SnapshotMeta { last, time_ms: last.index.0 * 10 }).expect("the disk is healthy");
     for slice in content.chunks(100_000) {
         store.write_snapshot(slice).expect("the disk is healthy");
@@ -25,14 +25,14 @@ pub(crate) fn take(store: &mut Store<FakeDisk>, last: EntryId, content: &[u8]) -
 }
 
 /// All content of the newest snapshot.
-pub(crate) fn loaded(store: &mut Store<FakeDisk>) -> Vec<u8> {
+pub(crate) fn loaded<D: Disk>(store: &mut Store<D>) -> Vec<u8> {
     let mut content = Vec::new();
     store.load_snapshot(|piece| content.extend_from_slice(piece)).expect("it is whole");
     content
 }
 
 /// Sends the newest snapshot of one node to another, in pieces of `piece_len`, verified on the way.
-pub(crate) fn transfer(from: &mut Store<FakeDisk>, to: &mut Store<FakeDisk>, piece_len: usize) -> SnapshotInfo {
+pub(crate) fn transfer<D: Disk>(from: &mut Store<impl Disk>, to: &mut Store<D>, piece_len: usize) -> SnapshotInfo {
     let last = from.snapshot().expect("there is one").meta.last;
     to.begin_incoming(last).expect("the disk is healthy");
     let mut decoder = SnapshotDecoder::new(identity().cluster_id);
@@ -393,4 +393,69 @@ fn a_snapshot_is_not_given_its_name_while_its_installation_would_find_no_room() 
     follower.disk.crash_losing_all();
     let (_, recovered) = Store::open(follower.disk.clone(), &identity(), SMALL).expect("it is whole");
     assert_eq!((recovered.base, recovered.hard_state), (id(30, 1), vote(1, 1)));
+}
+
+#[test]
+fn the_same_on_a_real_disk() {
+    let root = tempfile::tempdir().expect("a temporary directory");
+    let mut disk = RealDisk::create(root.path()).expect("it can be made");
+    data::init(&mut disk, &identity(), &crate::common::first_entry()).expect("it is healthy");
+    let reopen = || Store::open(RealDisk::open(root.path()).expect("it is there"), &identity(), SMALL).expect("it is whole");
+    let files = |dir: &str| {
+        let names = std::fs::read_dir(root.path().join(dir)).expect("it is there");
+        let mut names: Vec<String> = names.map(|entry| entry.expect("it is there").file_name().into_string().expect("ours")).collect();
+        names.sort();
+        names
+    };
+    let (mut store, recovered) = reopen();
+    assert_eq!((recovered.snapshot, files("snapshot").len()), (None, 0));
+    append(&mut store, vote(1, 1), 99);
+    take(&mut store, id(40, 1), &content(200_000));
+    take(&mut store, id(90, 1), &content(100_000));
+    store.compact(id(80, 1)).expect("it is healthy");
+    while store.needs_trim() {
+        store.trim_slice().expect("it is healthy");
+    }
+    assert_eq!(files("snapshot"), ["000000000000005a-0000000000000001.snap"]);
+    assert_ne!(files("log")[0], "0000000000000001.seg");
+    // Two that are left unfinished.
+    store.begin_snapshot(SnapshotMeta { last: id(95, 1), time_ms: 0 }).expect("it is healthy");
+    store.write_snapshot(&content(100_000)).expect("it is healthy");
+    store.begin_incoming(id(200, 1)).expect("it is healthy");
+    store.write_incoming(b"part").expect("it is healthy");
+    assert_eq!(files("snapshot").len(), 3);
+    drop(store);
+
+    let (mut store, recovered) = reopen();
+    assert_eq!(files("snapshot").len(), 1, "leftovers are removed");
+    assert_eq!(recovered.entries.last().map(|meta| meta.id()), Some(id(100, 1)));
+    assert!((77..=81).contains(&recovered.base.index.0), "{}", recovered.base);
+    assert_eq!(loaded(&mut store), content(100_000));
+    let mut leader = Log::new();
+    leader.save(vote(1, 0), 2, &(2..=300).map(|_| entry(1, b"")).collect::<Vec<_>>());
+    take(&mut leader.store, id(300, 1), &content(150_000));
+    transfer(&mut leader.store, &mut store, 10_000);
+    store.install(id(300, 1), vote(4, 2)).expect("it is healthy");
+    append(&mut store, vote(4, 2), 1);
+    drop(store);
+
+    let (mut store, recovered) = reopen();
+    assert_eq!((recovered.base, recovered.hard_state, recovered.entries.len()), (id(300, 1), vote(4, 2), 1));
+    assert_eq!(loaded(&mut store), content(150_000));
+    while store.needs_trim() {
+        store.trim_slice().expect("it is healthy");
+    }
+    assert_eq!(files("snapshot"), ["000000000000012c-0000000000000001.snap"]);
+    assert!(files("log").len() <= 3, "{:?}", files("log"));
+}
+
+/// So many entries of this term.
+fn append(store: &mut Store<RealDisk>, hard_state: HardState, count: u64) {
+    for _ in 0..count {
+        let (index, entry) = (store.last_index().next(), entry(hard_state.term.0, &[0x5a; 900]));
+        let meta = EntryHeader::decode(&entry).expect("whole").meta(index);
+        store.stage(index, entry);
+        let save = Save { token: SaveToken(1), hard_state, commit_index: index, entries: vec![meta] };
+        assert_eq!(store.save(&save).expect("it is healthy"), SaveStatus::Synced);
+    }
 }

@@ -1,9 +1,10 @@
 //! The last batch, cut or torn at every byte: the synced prefix comes back, or that plus the whole batch, and never anything else.
 
-use data::SaveStatus;
+use data::{SaveStatus, Store};
 use raft::HardState;
 
-use crate::common::{Content, Log, entry, open, save, vote};
+use crate::common::{Content, Log, SMALL, entry, identity, open, save, vote};
+use crate::snapshots::{id, take, transfer};
 
 /// Saves with the sync held back, so that the batch is written and not durable. Returns the model with it.
 fn begin_save(log: &mut Log, hard_state: HardState, first: u64, entries: &[Vec<u8>]) -> Content {
@@ -120,4 +121,30 @@ fn a_batch_longer_than_a_segment_is_whole_or_gone() {
     assert_eq!(log.disk.content(&segment).map(|bytes| bytes.len()), Some(12 << 10), "a segment of its own, of whole 4 KiB");
     tear_everywhere(&log, &with_batch);
     scatter(&log, &with_batch);
+}
+
+#[test]
+fn a_base_batch_torn_at_any_byte_is_written_again() {
+    let mut leader = Log::new();
+    leader.save(vote(3, 0), 2, &(2..=30).map(|_| entry(3, b"")).collect::<Vec<_>>());
+    take(&mut leader.store, id(30, 3), b"state");
+    let mut log = Log::new();
+    three(&mut log);
+    transfer(&mut leader.store, &mut log.store, 1000);
+    // Write and sync: the sync does not happen.
+    log.disk.stop_after(1);
+    log.store.install(id(30, 3), vote(5, 2)).expect_err("it was cut short");
+    for torn_at in 0..=64 {
+        let disk = log.disk.fork();
+        disk.crash_tearing_at(torn_at);
+        // Zeros at its end make a batch whole before its last byte is written.
+        let expected = if 57 <= torn_at { vote(5, 2) } else { vote(3, 0) };
+        for _ in 0..2 {
+            let (store, recovered) = Store::open(disk.clone(), &identity(), SMALL).expect("no crash leaves damage");
+            assert_eq!((recovered.base, recovered.entries.len()), (id(30, 3), 0), "torn at {torn_at}");
+            assert_eq!(recovered.hard_state, expected, "torn at {torn_at}");
+            assert!(store.needs_seal(), "a base batch is no proof that it was synced");
+            disk.crash_losing_all();
+        }
+    }
 }
