@@ -1,14 +1,20 @@
 //! Who the members are, and the guard against a wiped disk.
 //!
-//! The membership entry names them; each then *announces* its disk and addresses, through the log. Until every first member has been
-//! heard once and its announcement is committed, the cluster is not *formed* and serves nothing. From then on a member with another
-//! disk id has lost its votes and entries, and is refused by all: it could vote twice in one term, or let a leader win that lacks what
-//! was acknowledged.
+//! The membership entry names them; each then *announces* its disk and addresses, through the log. Until every first member has announced
+//! itself and that is committed, the cluster is not *formed* and serves nothing. A member with another disk id than it has announced has
+//! lost its votes and entries, and is refused by all: it could vote twice in one term, or let a leader win that lacks what was
+//! acknowledged.
+//!
+//! Who has announced itself is known from the log, whether that is committed or not: what is truncated is forgotten. A node whose log
+//! lacks any first member's announcement cannot tell whether that member was wiped, so it stands for election by every vote
+//! (`raft::Raft::require_every_vote`). Once one such leader has appended all announcements they are safe like any other entry: whoever
+//! holds them refuses to vote for a log without them, and that log needs every vote; whoever is elected by a majority counted only votes
+//! of announced disks.
 
 use std::collections::BTreeMap;
 
 use data::InitialMember;
-use raft::{DiskId, EntryHeader, EntryKind, NodeId, Term};
+use raft::{DiskId, EntryHeader, EntryKind, Index, NodeId, Term};
 use wire::command::{Announce, Member};
 use wire::hello::{MemberAddress, PeerHello, Refused, RefusedReason};
 
@@ -17,9 +23,8 @@ use wire::hello::{MemberAddress, PeerHello, Refused, RefusedReason};
 pub(crate) struct Members {
     records: BTreeMap<NodeId, Record>,
     formed: bool,
-    /// Disk ids that this process has heard, or found in its log beyond what is committed. Not part of the replicated state: it guards
-    /// the time before an announcement commits. A member wiped in that time has voted once already.
-    heard: BTreeMap<NodeId, DiskId>,
+    /// Announcements in the log that are not applied yet. Not part of the replicated state.
+    in_log: BTreeMap<Index, (NodeId, DiskId)>,
 }
 
 struct Record {
@@ -37,11 +42,10 @@ impl Members {
             let announced = old.remove(&id).and_then(|record| record.announced);
             self.records.insert(id, Record { name, peer_addr, voter, announced });
         }
-        self.heard.retain(|id, _| self.records.contains_key(id));
         self.form_if_complete();
     }
 
-    /// Members and announcements from a snapshot, instead of what was known. What this process has heard beyond that stays true.
+    /// Members and announcements from a snapshot, instead of what was known; the log behind it begins anew.
     pub(crate) fn restore(&mut self, formed: bool, members: &[(Member, Option<Announce>)]) {
         let record = |(member, announced): &(Member, Option<Announce>)| {
             let Member { id, name, peer_addr, voter } = member.clone();
@@ -49,7 +53,7 @@ impl Members {
         };
         self.records = members.iter().map(record).collect();
         self.formed |= formed;
-        self.heard.retain(|id, _| self.records.contains_key(id));
+        self.in_log.clear();
     }
 
     /// For a snapshot: every member and what it has announced.
@@ -61,7 +65,7 @@ impl Members {
         self.records.iter().map(member).collect()
     }
 
-    /// A committed announcement. The first disk id counts for ever: two leaders may each have proposed what they heard.
+    /// A committed announcement. The first disk id counts for ever.
     pub(crate) fn announce(&mut self, announce: Announce) {
         let Some(record) = self.records.get_mut(&announce.node) else { return };
         if record.announced.as_ref().is_some_and(|known| known.disk_id != announce.disk_id) {
@@ -71,11 +75,27 @@ impl Members {
         self.form_if_complete();
     }
 
-    /// Remembers a disk id that is not committed yet, unless one is known already.
-    pub(crate) fn hear(&mut self, node: NodeId, disk_id: DiskId) {
-        if self.records.contains_key(&node) {
-            self.heard.entry(node).or_insert(disk_id);
+    /// The log has an entry at `index` now, perhaps an announcement, and none behind it.
+    pub(crate) fn appended(&mut self, index: Index, announced: Option<(NodeId, DiskId)>) {
+        if self.in_log.last_key_value().is_some_and(|(last, _)| index <= *last) {
+            self.in_log.split_off(&index);
         }
+        if let Some(announced) = announced {
+            self.in_log.insert(index, announced);
+        }
+    }
+
+    /// The entry at `index` is applied: what it says is in the state.
+    pub(crate) fn applied(&mut self, index: Index) {
+        if self.in_log.first_key_value().is_some_and(|(first, _)| *first <= index) {
+            self.in_log = self.in_log.split_off(&index.next());
+        }
+    }
+
+    /// The disk that the log knows a member by.
+    pub(crate) fn disk_id(&self, node: NodeId) -> Option<DiskId> {
+        let in_log = || self.in_log.values().find(|(announced, _)| *announced == node).map(|(_, disk_id)| *disk_id);
+        self.announced(node).map(|announced| announced.disk_id).or_else(in_log)
     }
 
     /// Whether a node that says this of itself may take part.
@@ -84,20 +104,30 @@ impl Members {
         let Some(record) = self.records.get(&hello.node) else {
             return refuse(RefusedReason::NotAMember, format!("node {} is not a member of this cluster", hello.node.0));
         };
-        let known = record.announced.as_ref().map(|announced| announced.disk_id).or(self.heard.get(&hello.node).copied());
-        match known {
-            Some(disk_id) if disk_id != hello.disk_id => refuse(
-                RefusedReason::WrongDisk,
-                format!(
-                    "the data directory of {name} is not the one it joined with (disk id {found}, expected {disk_id}): what it promised is \
-                     lost, so it may not vote. Start it on its old directory, or replace it: kvcli member replace {name} {name}={addr}",
-                    name = record.name,
-                    found = hello.disk_id,
-                    addr = hello.peer_addr,
-                ),
-            ),
+        match self.disk_id(hello.node) {
+            Some(disk_id) if disk_id != hello.disk_id => {
+                let Record { name, .. } = record;
+                let (found, addr) = (hello.disk_id, &hello.peer_addr);
+                let or_all = match self.formed {
+                    true => "",
+                    false => ". The cluster was not formed yet and holds nothing: kvnode init on all members begins anew",
+                };
+                refuse(
+                    RefusedReason::WrongDisk,
+                    format!(
+                        "the data directory of {name} is not the one it joined with (disk id {found}, expected {disk_id}): what it promised \
+                         is lost, so it may not vote. Start it on its old directory, or replace it: kvcli member replace {name} \
+                         {name}={addr}{or_all}"
+                    ),
+                )
+            }
             _ => Ok(()),
         }
+    }
+
+    /// Whether the log has every first member's announcement, committed or not.
+    pub(crate) fn formed_in_log(&self) -> bool {
+        self.formed || (!self.records.is_empty() && self.records.keys().all(|node| self.disk_id(*node).is_some()))
     }
 
     /// Whether every first member has announced itself; once true, true for ever.
@@ -105,9 +135,10 @@ impl Members {
         self.formed
     }
 
-    /// Names of the members that have not announced themselves.
-    pub(crate) fn missing(&self) -> Vec<String> {
-        self.records.values().filter(|record| record.announced.is_none()).map(|record| record.name.clone()).collect()
+    /// Names of the members that have not announced themselves, but for those of which more is known.
+    pub(crate) fn missing(&self, is_known: impl Fn(NodeId) -> bool) -> Vec<String> {
+        let missing = self.records.iter().filter(|(id, record)| record.announced.is_none() && !is_known(**id));
+        missing.map(|(_, record)| record.name.clone()).collect()
     }
 
     /// What a member has announced.
@@ -196,26 +227,45 @@ mod tests {
         let mut members = three();
         members.announce(announce(1, 11));
         members.announce(announce(3, 13));
-        assert_eq!((members.formed(), members.missing()), (false, vec!["n2".to_owned()]));
+        assert_eq!((members.formed(), members.missing(|_| false)), (false, vec!["n2".to_owned()]));
+        assert!(members.missing(|node| node == NodeId(2)).is_empty());
         members.announce(announce(2, 12));
         assert!(members.formed());
     }
 
     #[test]
-    fn a_wiped_member_is_refused_whether_its_disk_was_committed_or_only_heard() {
+    fn a_wiped_member_is_refused_as_soon_as_its_disk_is_in_the_log() {
         let mut members = three();
+        assert_eq!(members.check(&hello(3, 99)), Ok(()), "not announced: any disk may be its first");
         members.announce(announce(1, 11));
-        members.hear(NodeId(2), DiskId(12));
-        members.hear(NodeId(2), DiskId(99));
+        members.appended(Index(5), Some((NodeId(2), DiskId(12))));
+        members.appended(Index(6), Some((NodeId(2), DiskId(99))));
         assert_eq!(members.check(&hello(1, 11)), Ok(()));
-        assert_eq!(members.check(&hello(2, 12)), Ok(()));
-        assert_eq!(members.check(&hello(3, 99)), Ok(()), "never heard: any disk may be its first");
+        assert_eq!(members.check(&hello(2, 12)), Ok(()), "the first counts");
         for wiped in [hello(1, 99), hello(2, 99)] {
             let refused = members.check(&wiped).unwrap_err();
             assert_eq!(refused.reason, RefusedReason::WrongDisk);
-            assert!(refused.message.contains("kvcli member replace"), "says what to do: {}", refused.message);
+            for what in ["kvcli member replace", "kvnode init on all members"] {
+                assert!(refused.message.contains(what), "says what to do: {}", refused.message);
+            }
         }
         assert_eq!(members.check(&hello(4, 1)).unwrap_err().reason, RefusedReason::NotAMember);
+    }
+
+    #[test]
+    fn what_is_truncated_was_not_announced_and_what_is_applied_was() {
+        let mut members = three();
+        for (index, id) in [(2, 1), (3, 2), (4, 3)] {
+            members.appended(Index(index), Some((NodeId(id), DiskId(id.into()))));
+        }
+        assert_eq!((members.formed_in_log(), members.formed()), (true, false));
+        members.announce(announce(1, 1));
+        members.applied(Index(2));
+        members.appended(Index(4), None);
+        assert!(!members.formed_in_log(), "another entry stands where n3 was announced");
+        assert_eq!([1, 2, 3].map(|id| members.disk_id(NodeId(id)).map(|disk| disk.0)), [Some(1), Some(2), None]);
+        members.appended(Index(5), Some((NodeId(3), DiskId(7))));
+        assert!(members.formed_in_log());
     }
 
     #[test]

@@ -2,6 +2,7 @@
 //! saved and answered is taken out by `drive`. It has no socket, file or clock: the caller passes the time, which is monotonic and
 //! only ever compared with itself.
 
+mod greetings; // what members say of themselves, and who is believed
 mod receiving; // a snapshot from a peer
 mod requests; // what clients ask
 mod sending; // a snapshot to a peer
@@ -10,7 +11,7 @@ mod snapshots; // snapshots of this node's own state, and what of the log may go
 use data::{Disk, Identity, SnapshotMeta, Store};
 use raft::{EntryHeader, EntryId, EntryKind, EntryMeta, Incarnation, Index, Message, NodeId, ProposeError, Raft, ReadId, RoleName, Term};
 use wire::command::{Announce, Command, Member};
-use wire::hello::{PeerHello, Refused, RefusedReason, Welcome};
+use wire::hello::{PeerHello, Refused, Welcome};
 use wire::peer::PeerFrame;
 use wire::{NodeStatus, RejectedReason, Reply};
 
@@ -27,6 +28,7 @@ use crate::scans::Scans;
 use crate::sessions::{Admission, Sessions};
 use crate::status::Counters;
 use crate::waiting::{Addressed, WaitingReads, WaitingWrites, Wanted};
+use greetings::announced_in;
 pub(crate) use receiving::{Receiving, receive};
 pub(crate) use sending::{Sending, send};
 pub use snapshots::MaxLogBytes;
@@ -137,6 +139,13 @@ pub enum Event {
     },
     /// The disk has no room for a snapshot; it is tried again.
     NoRoomForSnapshot,
+    /// A peer that was greeted has another disk than the log now says: its connections are to be closed, both ways.
+    Refused {
+        /// Whose.
+        node: NodeId,
+        /// What it is told.
+        refused: Refused,
+    },
     /// More has changed while a snapshot was taken than this node may keep aside; it is begun again.
     SnapshotCutOff,
 }
@@ -164,15 +173,13 @@ impl Node {
         if let Some(meta) = recovered.entries.iter().rev().find(is_newer) {
             members.set(decode_members(*meta, store.entry(meta.index)?)?);
         }
-        for meta in recovered.entries.iter().filter(|meta| meta.index > recovered.commit_index && meta.kind == EntryKind::Command) {
-            let entry = store.entry(meta.index)?;
-            if let Ok(Command::Announce(announce)) = Command::decode(payload(entry)) {
-                members.hear(announce.node, announce.disk_id);
-            }
+        // What is known to be committed is applied in the first turn.
+        let uncommitted = recovered.entries.iter().filter(|meta| recovered.commit_index.max(snapshot.last.index) < meta.index);
+        for meta in uncommitted {
+            members.appended(meta.index, announced_in(meta.kind, store.entry(meta.index)?));
         }
-        members.hear(config.identity.node, config.identity.disk_id);
         let staged_last = recovered.entries.last().map_or(recovered.base.index, |meta| meta.index);
-        let raft = Raft::new(
+        let mut raft = Raft::new(
             raft::Config {
                 id: config.identity.node,
                 incarnation: config.incarnation,
@@ -195,6 +202,7 @@ impl Node {
                 membership: raft::Membership::of_voters(members.voters()),
             },
         );
+        raft.require_every_vote(!members.formed_in_log());
         let reported = Report { role: raft.role(), term: raft.term(), leader: None, formed: false };
         Ok(Node {
             raft,
@@ -243,27 +251,11 @@ impl Node {
         self.announce_members();
     }
 
-    /// A peer says who it is, whoever dialled. `Err`: close the connection, and tell the peer why if it dialled.
-    pub fn greeted(&mut self, hello: &PeerHello) -> Result<(), Refused> {
-        let me = self.config.identity.node;
-        if hello.node == me || hello.to.is_some_and(|to| to != me) {
-            let to = hello.to.map_or(0, |to| to.0);
-            let message =
-                format!("this is node {}, not node {to}; the greeting is from node {}. Check the members' addresses", me.0, hello.node.0);
-            return Err(Refused { reason: RefusedReason::WrongNode, message });
-        }
-        self.members.check(hello)?;
-        self.members.hear(hello.node, hello.disk_id);
-        self.greetings.insert(hello.node, hello.clone());
-        self.announce_members();
-        Ok(())
-    }
-
     /// A message from a peer that was greeted; `entries` are the bytes of an append's entries.
     pub fn peer_message(&mut self, from: NodeId, message: Message, entries: &[u8]) {
         self.counters.peer_messages_received += 1;
-        if !self.members.contains(from) {
-            return;
+        if !self.greetings.contains_key(&from) {
+            return; // its disk has turned out to be another than the log says: its connections are about to be closed
         }
         let is_leaders = matches!(message, Message::Append { .. } | Message::InstallSnapshot { .. } | Message::Heartbeat { .. });
         if is_leaders && message.term() >= Some(self.raft.term()) {
@@ -298,8 +290,8 @@ impl Node {
     /// What a peer that was greeted says beside raft's messages.
     pub fn peer_beside(&mut self, from: NodeId, frame: PeerFrame<'_>) {
         self.counters.peer_messages_received += 1;
-        if !self.members.contains(from) {
-            return;
+        if !self.greetings.contains_key(&from) {
+            return; // its disk has turned out to be another than the log says: its connections are about to be closed
         }
         match frame {
             PeerFrame::SnapshotFetch { last, offset } => self.sending.asked(from, last, offset, self.clock.now_us),
@@ -352,6 +344,9 @@ impl Node {
     fn stage(&mut self, index: Index, entry: Vec<u8>) {
         if let Ok(header) = EntryHeader::decode(&entry) {
             self.clock.entry(header.time_ms);
+            let announced = announced_in(header.kind, &entry);
+            self.members.appended(index, announced);
+            self.follow_log(announced.map(|(node, _)| node));
         }
         self.staged_bytes += entry.len() as u64;
         self.staged.push((index, entry));
@@ -371,37 +366,13 @@ impl Node {
             self.replies.extend(self.writes.leadership_lost());
             self.announcing.clear();
         }
+        let is_elected = leading.is_some() && self.leading != leading;
         self.leading = leading;
+        if is_elected {
+            // In the first batch of the term: what members promise to a leader they promise as the disks it has announced.
+            self.announce_members();
+        }
         self.report();
-    }
-
-    /// A leader puts into the log what members say of themselves, once for every change.
-    fn announce_members(&mut self) {
-        if !self.raft.is_leader() {
-            return;
-        }
-        let own = self.hello(None);
-        let changed: Vec<Announce> = std::iter::once(&own)
-            .chain(self.greetings.values())
-            .map(|hello| Announce {
-                node: hello.node,
-                disk_id: hello.disk_id,
-                client_addr: hello.client_addr.clone(),
-                peer_addr: hello.peer_addr.clone(),
-                version: hello.version.clone(),
-            })
-            .filter(|announce| self.members.contains(announce.node))
-            .filter(|announce| self.members.announced(announce.node) != Some(announce))
-            .filter(|announce| self.announcing.get(&announce.node) != Some(announce))
-            .collect();
-        for announce in changed {
-            let mut payload = Vec::new();
-            Command::Announce(announce.clone()).encode(&mut payload);
-            if self.append(EntryKind::Command, &payload).is_err() {
-                return; // busy: the next tick tries again
-            }
-            self.announcing.insert(announce.node, announce);
-        }
     }
 
     fn report(&mut self) {
@@ -441,8 +412,10 @@ impl Node {
             }
             EntryKind::Command => match Command::decode(payload(entry)).map_err(|error| NodeError::Command { index, error })? {
                 Command::Announce(announce) => {
-                    self.announcing.remove(&announce.node);
+                    let node = announce.node;
+                    self.announcing.remove(&node);
                     self.members.announce(announce);
+                    self.follow_log(Some(node));
                     self.writes.applied(index, None)
                 }
                 Command::Write { call, op } => {
@@ -460,6 +433,7 @@ impl Node {
                 }
             },
         };
+        self.members.applied(index);
         self.applied = EntryId { index, term: header.term };
         self.applied_ms = header.time_ms;
         self.replies.extend(reply);
@@ -494,7 +468,9 @@ impl Node {
         self.retired = Some(std::mem::replace(&mut self.machine, image.machine));
         self.sessions = image.sessions;
         self.members.restore(image.formed, &image.members);
-        self.members.hear(self.config.identity.node, self.config.identity.disk_id);
+        let greeted: Vec<NodeId> = self.greetings.keys().copied().collect();
+        greeted.into_iter().for_each(|node| self.follow_log(Some(node)));
+        self.follow_log(None);
         self.scans = Scans::default();
         self.digests.restart();
         (self.applied, self.applied_ms) = (meta.last, meta.time_ms);
@@ -544,19 +520,6 @@ impl Node {
     /// What changed since the last call.
     pub fn take_events(&mut self) -> Vec<Event> {
         std::mem::take(&mut self.events)
-    }
-
-    /// What this node says of itself to a peer: to node `to` when it dials, `None` in an answer.
-    pub fn hello(&self, to: Option<NodeId>) -> PeerHello {
-        PeerHello {
-            node: self.config.identity.node,
-            to,
-            disk_id: self.config.identity.disk_id,
-            incarnation: self.config.incarnation,
-            client_addr: self.config.client_addr.clone(),
-            peer_addr: self.config.peer_addr.clone(),
-            version: self.config.version.clone(),
-        }
     }
 
     /// The answer to a client's greeting.

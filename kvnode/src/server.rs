@@ -410,6 +410,11 @@ impl Server {
             self.node.peer_unreachable(peer);
         }
         let news = self.node.take_events();
+        for event in &news {
+            if let Event::Refused { node, refused } = event {
+                self.close_peer(*node, refused, now);
+            }
+        }
         if !news.is_empty() {
             self.tell(&news);
             self.follow_members(now);
@@ -429,6 +434,7 @@ impl Server {
                     let from = self.node.name_of(*from);
                     tracing::warn!("the snapshot of {last} that {from} sends cannot be used: {why}; asking for it again");
                 }
+                Event::Refused { .. } => {} // said where its connections are closed
                 Event::NoRoomForSnapshot => tracing::warn!("the disk has no room for a snapshot: the log grows until it has"),
                 Event::SnapshotCutOff => tracing::warn!("too much was written while a snapshot was taken: it is begun again"),
                 Event::Role { role, term, leader } => {
@@ -565,6 +571,16 @@ impl Server {
             }
             self.follow_news(peer, news);
         }
+    }
+
+    /// Closes all connections with a peer, both ways: it would not be let in again.
+    fn close_peer(&mut self, node: NodeId, refused: &Refused, now: Instant) {
+        let is_of = |party: &Party| match party {
+            Party::Peer { node: of, .. } | Party::Dialled { peer: of, .. } => *of == node,
+            _ => false,
+        };
+        let keys: Vec<ConnectionKey> = self.network.iter().filter(|(_, connection)| is_of(&connection.party)).map(|(key, _)| key).collect();
+        keys.into_iter().for_each(|key| self.close(key, Why::Refuse(refused.clone()), now));
     }
 
     /// The last turn: what was promised is on disk already; the log is sealed so that the next start knows.

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use data::{FakeDisk, Identity, InitialMember, Options, Store};
-use kvnode::{ClientId, MaxLogBytes, Node, NodeConfig, Outbox, drive};
+use kvnode::{ClientId, Event, MaxLogBytes, Node, NodeConfig, Outbox, drive};
 use raft::{DiskId, EntryHeader, EntryKind, EntryMeta, Incarnation, Index, Message, NodeId, Term};
 use wire::{CallId, Op, PeerFrame, Reply, Request, SessionId};
 
@@ -37,19 +37,33 @@ struct Host {
     life: u64,
 }
 
+/// Whether a message from one node to another is lost.
+type Loses = Box<dyn Fn(u64, u64, &Message) -> bool>;
+
 /// Some of so many nodes.
 struct World {
     count: u64,
     hosts: BTreeMap<u64, Host>,
     /// Who can send to whom.
     links: BTreeSet<(u64, u64)>,
+    loses: Loses,
+    /// Of every term that had one.
+    leaders: BTreeMap<Term, u64>,
     now_us: u64,
     seq: u64,
 }
 
 impl World {
     fn new(count: u64) -> World {
-        World { count, hosts: BTreeMap::new(), links: BTreeSet::new(), now_us: 0, seq: 0 }
+        World {
+            count,
+            hosts: BTreeMap::new(),
+            links: BTreeSet::new(),
+            loses: Box::new(|_, _, _| false),
+            leaders: BTreeMap::new(),
+            now_us: 0,
+            seq: 0,
+        }
     }
 
     /// So many nodes, all up, and one leads.
@@ -160,8 +174,19 @@ impl World {
         if store.needs_prepare() {
             store.prepare_slice().expect("a disk without faults");
         }
+        for event in node.take_events() {
+            if let Event::Refused { node: NodeId(peer), .. } = event {
+                self.links.retain(|link| *link != (id, peer) && *link != (peer, id));
+            }
+        }
+        let raft = self.node(id).raft();
+        if raft.is_leader() {
+            let term = raft.term();
+            let leader = *self.leaders.entry(term).or_insert(id);
+            assert_eq!(leader, id, "two leaders of {term}\n{}", self.describe());
+        }
         for (to, message, entries) in sent.messages {
-            if self.links.contains(&(id, to.0)) && self.is_up(to.0) {
+            if self.links.contains(&(id, to.0)) && self.is_up(to.0) && !(self.loses)(id, to.0, &message) {
                 self.node_mut(to.0).peer_message(NodeId(id), message, &entries);
             }
         }
@@ -213,6 +238,11 @@ impl World {
         let now_us = self.now_us;
         self.node_mut(id).request(ClientId(1), seq, Request::Write { command: &command }, now_us);
     }
+
+    fn get(&mut self, id: u64, key: &[u8]) {
+        let now_us = self.now_us;
+        self.node_mut(id).request(ClientId(1), 0, Request::Get { key }, now_us);
+    }
 }
 
 // Members that lie.
@@ -239,6 +269,158 @@ fn an_append_that_repeats_an_entry_behind_another_replaces_both() {
         let term_at = |index| world.node(1).raft().log().term_at(Index(index)).map_or(0, |term| term.0);
         assert_eq!([term_at(2), term_at(3)], terms);
     }
+}
+
+// Disks that are wiped.
+
+fn is_append(message: &Message) -> bool {
+    matches!(message, Message::Append { .. })
+}
+
+impl World {
+    /// Three nodes that have never been up.
+    fn three() -> World {
+        let mut world = World::new(3);
+        (1..=3).for_each(|id| world.init(id, u128::from(id)));
+        world
+    }
+
+    fn last_index(&self, id: u64) -> u64 {
+        self.node(id).raft().log().last_index().0
+    }
+
+    /// A put that is done, at whoever leads.
+    #[track_caller]
+    fn put_done(&mut self, key: &[u8], value: &[u8]) {
+        self.run_until("somebody leads", |world| world.leader().is_some());
+        self.put(self.leader().expect("it was just there"), key, value);
+        let replies = self.run(100);
+        assert!(matches!(replies[..], [Reply::Written(_)]), "{replies:?}\n{}", self.describe());
+    }
+
+    /// What whoever leads has under `key`.
+    #[track_caller]
+    fn get_done(&mut self, key: &[u8]) -> Option<Vec<u8>> {
+        self.run_until("somebody leads", |world| world.leader().is_some());
+        self.get(self.leader().expect("it was just there"), key);
+        match <[Reply; 1]>::try_from(self.run(100)) {
+            Ok([Reply::Value { value, .. }]) => value.map(|value| value.value),
+            other => panic!("{other:?}\n{}", self.describe()),
+        }
+    }
+}
+
+#[test]
+fn a_cluster_forms_soon_whatever_order_its_members_come_in() {
+    for (order, ticks_between) in [[1, 2, 3], [1, 3, 2], [2, 1, 3], [2, 3, 1], [3, 1, 2], [3, 2, 1]].into_iter().zip([0, 1, 7, 60, 200, 3])
+    {
+        let mut world = World::three();
+        for id in order {
+            world.run(ticks_between);
+            world.start(id);
+        }
+        let last_us = world.now_us;
+        world.run_until("all know that it is formed", |world| world.up().into_iter().all(|id| world.node(id).status().formed));
+        let ticks = (world.now_us - last_us) / TICK_US;
+        assert!(ticks <= 120, "{order:?}: {ticks} ticks, two of the longest election timeouts\n{}", world.describe());
+        world.put_done(b"k", b"v");
+    }
+}
+
+#[test]
+fn a_cluster_that_is_not_formed_elects_nobody_and_says_whom_it_waits_for() {
+    let mut world = World::three();
+    world.start(1);
+    world.start(2);
+    world.run(500);
+    assert_eq!((world.leader(), world.last_index(1), world.last_index(2)), (None, 1, 1));
+    world.put(1, b"k", b"v");
+    world.get(2, b"k");
+    let forming = Reply::Forming { missing: vec!["n3".into()] };
+    assert_eq!(world.run(1), [forming.clone(), forming]);
+}
+
+#[test]
+fn a_disk_wiped_before_the_cluster_is_formed_does_not_vote_twice_in_a_term() {
+    let mut world = World::three();
+    world.start(1);
+    world.start(2);
+    world.run(150);
+    // Who starts over on n2 does it while n1 is down; n3 comes up for the first time.
+    world.kill(2);
+    world.kill(1);
+    world.init(2, 0xb2);
+    world.start(3);
+    world.start(2);
+    world.run(400);
+    assert_eq!(world.leader(), None, "n2 may have voted for n1 in any of these terms");
+    world.start(1);
+    world.put_done(b"k", b"v");
+    for dies in [2, 1, 3] {
+        world.kill(dies);
+        world.run(100);
+        assert_eq!(world.get_done(b"k").as_deref(), Some(&b"v"[..]), "without n{dies}");
+        world.start(dies);
+        world.run(100);
+    }
+}
+
+#[test]
+fn what_only_a_dead_leader_knows_of_the_disks_is_not_decided_without_it() {
+    let mut world = World::three();
+    world.loses = Box::new(|_, _, message| is_append(message));
+    (1..=3).for_each(|id| world.start(id));
+    world.run_until("one is elected", |world| world.leader().is_some());
+    world.run(1);
+    let leader = world.leader().expect("it was just there");
+    assert!(world.last_index(leader) >= 5, "its no-op and three announcements");
+    let (wiped, other) = (leader % 3 + 1, (leader + 1) % 3 + 1);
+    world.kill(leader);
+    world.kill(wiped);
+    world.init(wiped, 0xb2);
+    world.loses = Box::new(|_, _, _| false);
+    world.start(wiped);
+    world.run(500);
+    assert_eq!((world.leader(), world.last_index(other)), (None, 1), "n{wiped} has voted for n{leader}, and has forgotten it");
+    world.start(leader);
+    world.put_done(b"k", b"v");
+    assert_eq!(world.last_index(wiped), 1, "what it has promised is lost");
+    assert!(world.links.iter().all(|(from, to)| ![*from, *to].contains(&wiped)), "refused by all: {:?}", world.links);
+    world.kill(leader);
+    world.run(500);
+    assert_eq!(world.leader(), None, "n{wiped} must not vote n{other} into forgetting");
+}
+
+#[test]
+fn a_wiped_member_that_was_let_in_by_one_who_did_not_know_is_shown_the_door_when_the_log_names_its_disk() {
+    let mut world = World::three();
+    world.loses = Box::new(|_, to, message| to == 3 && is_append(message));
+    (1..=3).for_each(|id| world.start(id));
+    world.run_until("n1 or n2 leads", |world| world.leader().is_some_and(|leader| leader != 3));
+    let leader = world.leader().expect("it was just there");
+    let wiped = 3 - leader;
+    world.run_until("it is formed", |world| world.node(leader).status().formed);
+    world.put(leader, b"k", b"v");
+    assert!(matches!(world.run(10)[..], [Reply::Written(_)]), "on the disks of n{leader} and n{wiped}");
+    assert_eq!(world.last_index(3), 1, "n3 knows of nothing");
+    world.kill(leader);
+    world.kill(wiped);
+    world.init(wiped, 0xb2);
+    world.start(wiped);
+    world.run(200);
+    assert!(world.links.contains(&(3, wiped)) && world.links.contains(&(wiped, 3)), "n3 lets it in: {:?}", world.links);
+    assert_eq!(world.leader(), None);
+    world.loses = Box::new(|_, _, _| false);
+    world.start(leader);
+    assert_eq!(world.get_done(b"k").as_deref(), Some(&b"v"[..]));
+    assert!(world.links.iter().all(|(from, to)| ![*from, *to].contains(&wiped)), "n3 knows better now: {:?}", world.links);
+    // An idle log does not grow.
+    let before = world.last_index(leader);
+    world.run(1_000);
+    assert_eq!(world.last_index(leader), before);
+    world.kill(leader);
+    world.run(500);
+    assert_eq!((world.leader(), world.last_index(wiped)), (None, 1));
 }
 
 // Time and slow disks.

@@ -3,6 +3,10 @@
 //! A pre-vote asks "would you?" and changes no term, so a node that was cut off and comes back disturbs nobody. A node that has heard
 //! a leader within the minimum election timeout ignores both kinds of request. A leader that no majority has answered for that long
 //! steps down. Leader transfer will enter here: a `TimeoutNow` message that makes its receiver campaign with `transfer` set.
+//!
+//! While the embedding cannot tell the members' disks apart ([`Raft::require_every_vote`]) a candidate needs every vote. One that was
+//! wiped may then vote twice in a term without harm: two leaders of that term would need two votes of every member, so that all were
+//! wiped, and nothing is left of the first.
 
 use alloc::collections::BTreeMap;
 
@@ -59,6 +63,11 @@ impl Raft {
         if matches!(&self.role, Role::Follower(follower) if follower.leader == Some(leader)) {
             self.become_role(Role::Follower(Follower::new(None, timer)));
         }
+    }
+
+    /// Whether elections take every vote from here on, pre-votes included, and not a majority.
+    pub fn require_every_vote(&mut self, every: bool) {
+        self.every_vote = every;
     }
 
     /// Stops leading, in the same term. For a leader whose sync took longer than the minimum election timeout.
@@ -221,7 +230,12 @@ impl Raft {
 
     fn count_votes(&mut self) {
         let (Role::PreCandidate(canvass) | Role::Candidate(canvass)) = &self.role else { return };
-        if !self.membership.is_quorum(|voter| canvass.answers.get(&voter) == Some(&true)) {
+        let grants = |voter| canvass.answers.get(&voter) == Some(&true);
+        let is_elected = match self.every_vote {
+            true => self.membership.voters.iter().all(|voter| grants(*voter)),
+            false => self.membership.is_quorum(grants),
+        };
+        if !is_elected {
             return;
         }
         match self.role.name() {

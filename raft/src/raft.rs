@@ -66,6 +66,8 @@ pub struct Raft {
     pub(crate) hard_state: HardState,
     pub(crate) log: LogPositions,
     pub(crate) membership: Membership,
+    /// Elections take every vote, not a majority.
+    pub(crate) every_vote: bool,
     pub(crate) commit_index: Index,
     /// Given to the embedding to apply up to here.
     pub(crate) handed_out: Index,
@@ -103,6 +105,7 @@ impl Raft {
             snapshot,
             log,
             membership,
+            every_vote: false,
             role: Role::Follower(Follower::new(None, timer)),
             saves: Saves::recovered(hard_state),
             outbox: Vec::new(),

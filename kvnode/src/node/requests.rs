@@ -37,11 +37,13 @@ impl Node {
         if let Admission::Kept(written) = self.sessions.judge(&call) {
             return Some(Reply::Written(written));
         }
+        // While it is not formed a cluster has a leader only in passing: say what it waits for, unless another node may know more.
+        let leader = self.raft.leader();
+        if !self.members.formed() && leader.is_none_or(|leader| leader == self.config.identity.node) {
+            return Some(self.forming());
+        }
         if !self.raft.is_leader() {
             return Some(self.not_leader());
-        }
-        if !self.members.formed() {
-            return Some(Reply::Forming { missing: self.members.missing() });
         }
         if self.no_space {
             return Some(Reply::Busy { reason: BusyReason::NoSpace });
@@ -95,7 +97,7 @@ impl Node {
     /// A linearizable read: raft names the index to read at.
     fn read(&mut self, request: RequestId, wanted: Wanted) -> Option<Reply> {
         if !self.members.formed() {
-            return Some(Reply::Forming { missing: self.members.missing() });
+            return Some(self.forming());
         }
         if self.waiting() >= limits::WAITING_MAX {
             return Some(Reply::Busy { reason: BusyReason::Waiting });
@@ -135,6 +137,11 @@ impl Node {
 
     fn waiting(&self) -> usize {
         self.writes.len() + self.reads.len()
+    }
+
+    fn forming(&self) -> Reply {
+        let me = self.config.identity.node;
+        Reply::Forming { missing: self.members.missing(|node| node == me || self.greetings.contains_key(&node)) }
     }
 
     pub(super) fn not_leader(&self) -> Reply {

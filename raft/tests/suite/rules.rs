@@ -246,3 +246,24 @@ fn traffic_is_thrifty() {
     let idle = requests(&mut cluster, |cluster| (0..100).for_each(|_| cluster.tick_all()));
     assert!((1..=60).contains(&idle), "{idle} in an idle second");
 }
+
+#[test]
+fn while_every_vote_is_required_a_majority_elects_nobody() {
+    let mut cluster = lone(RoleName::Follower, 3, Start::default());
+    cluster.input(1, |raft| raft.require_every_vote(true));
+    cluster.campaign(1);
+    cluster.step(1, 2, pre_vote_reply(1, true));
+    assert_eq!(cluster.raft(1).role(), RoleName::PreCandidate);
+    cluster.step(1, 3, pre_vote_reply(1, true));
+    cluster.step(1, 3, vote_reply(1, true));
+    assert_eq!(cluster.raft(1).role(), RoleName::Candidate);
+    cluster.step(1, 2, vote_reply(1, false));
+    assert_eq!(cluster.raft(1).role(), RoleName::Candidate, "a refusal is no vote");
+    cluster.step(1, 2, vote_reply(1, true));
+    assert!(cluster.raft(1).is_leader());
+    cluster.input(1, |raft| raft.require_every_vote(false));
+    cluster.step(1, 2, heartbeat(2, 0));
+    cluster.campaign(1);
+    cluster.step(1, 3, pre_vote_reply(3, true));
+    assert_eq!(cluster.raft(1).role(), RoleName::Candidate, "now a majority is enough");
+}
