@@ -165,6 +165,8 @@ impl Server {
     /// Runs until a signal asks it to stop, or the node must.
     pub(crate) fn run(mut self) -> Result<(), Failure> {
         let mut events = Events::with_capacity(POLL_EVENTS_MAX);
+        // What the log is known to hold is applied before anybody is listened to: it says whose disk is whose.
+        self.drive(Instant::now())?;
         self.follow_members(Instant::now());
         loop {
             let signalled = self.turn(&mut events)?;
