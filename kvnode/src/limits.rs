@@ -57,6 +57,9 @@ pub const CHUNKS_PER_TICK_MAX: u32 = 2;
 /// A peer that has not asked for more within this time is not being sent a snapshot any longer.
 pub const TRANSFER_SILENT_US_MAX: u64 = 10_000_000;
 
+/// Asked so often in vain, a peer no longer has that snapshot: the one that it offers now is begun.
+pub const ASKED_IN_VAIN_MAX: u32 = 3;
+
 /// A peer that has asked for the same bytes so many times more cannot use them: the snapshot is taken again.
 pub const REPEATS_SUSPECT: u32 = 3;
 

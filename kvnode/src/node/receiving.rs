@@ -12,7 +12,7 @@ use wire::peer::PeerFrame;
 use crate::drive::Outbox;
 use crate::error::NodeError;
 use crate::image::{Image, ImageError, Loading};
-use crate::limits::{TRANSFER_ASK_AGAIN_US, TRANSFER_PAUSE_US};
+use crate::limits::{ASKED_IN_VAIN_MAX, TRANSFER_ASK_AGAIN_US, TRANSFER_PAUSE_US};
 use crate::node::{Event, Node};
 
 /// At most one snapshot at a time.
@@ -35,8 +35,16 @@ struct Incoming {
     loading: Loading,
     /// When more was asked for; `None`: to be asked for now.
     asked_us: Option<u64>,
-    /// Complete, synced and under its name: it waits for a save under way.
+    /// How often that was without an answer, in a row.
+    asked_in_vain: u32,
+    /// Complete, and loaded: it waits for a save under way.
     whole: Option<(SnapshotMeta, Image)>,
+}
+
+impl Incoming {
+    fn is_due(&self, now_us: u64) -> bool {
+        self.whole.is_none() && self.asked_us.is_none_or(|asked_us| TRANSFER_ASK_AGAIN_US <= now_us.saturating_sub(asked_us))
+    }
 }
 
 /// Why what came cannot be used.
@@ -66,14 +74,9 @@ impl Receiving {
 
     /// Whether `receive` has something to do. `wanted`: what raft is offered.
     pub(crate) fn has_work(&self, wanted: Option<(NodeId, EntryId)>, now_us: u64) -> bool {
-        let is_due = |incoming: &Incoming| {
-            incoming.whole.is_none() && incoming.asked_us.is_none_or(|asked_us| TRANSFER_ASK_AGAIN_US <= now_us.saturating_sub(asked_us))
-        };
         match wanted {
             _ if now_us < self.pause_until_us => false,
-            Some((_, last)) => {
-                self.chunk.is_some() || self.incoming.as_ref().is_none_or(|incoming| incoming.last != last || is_due(incoming))
-            }
+            Some(_) => self.chunk.is_some() || self.incoming.as_ref().is_none_or(|incoming| incoming.is_due(now_us)),
             None => self.chunk.is_some(),
         }
     }
@@ -83,8 +86,10 @@ impl Receiving {
 pub(crate) fn receive<D: Disk>(node: &mut Node, store: &mut Store<D>, outbox: &mut impl Outbox) -> Result<(), NodeError> {
     let now_us = node.clock.now_us;
     let wanted = node.raft.wanted_snapshot();
+    // A newer one may be offered all the time, faster than any is received: what is under way is good enough as long as it comes.
     if let Some(incoming) = &node.receiving.incoming
-        && (!node.raft.needs_snapshot(incoming.last) || wanted.is_some_and(|(_, last)| last != incoming.last))
+        && let is_other = wanted.is_some_and(|(_, last)| last != incoming.last)
+        && (!node.raft.needs_snapshot(incoming.last) || is_other && incoming.asked_in_vain >= ASKED_IN_VAIN_MAX)
     {
         give_up(node, store)?;
     }
@@ -96,8 +101,17 @@ pub(crate) fn receive<D: Disk>(node: &mut Node, store: &mut Store<D>, outbox: &m
                 store.begin_incoming(last)?;
                 let decoder = SnapshotDecoder::new(node.config.identity.cluster_id);
                 let loading = Loading::default();
-                let incoming = Incoming { last, from, received: 0, file_len: 0, decoder, loading, asked_us: None, whole: None };
-                node.receiving.incoming = Some(incoming);
+                node.receiving.incoming = Some(Incoming {
+                    last,
+                    from,
+                    received: 0,
+                    file_len: 0,
+                    decoder,
+                    loading,
+                    asked_us: None,
+                    asked_in_vain: 0,
+                    whole: None,
+                });
             }
         }
     }
@@ -107,9 +121,9 @@ pub(crate) fn receive<D: Disk>(node: &mut Node, store: &mut Store<D>, outbox: &m
     install_whole(node, store)?;
     if wanted.is_some()
         && let Some(incoming) = &mut node.receiving.incoming
-        && incoming.whole.is_none()
-        && incoming.asked_us.is_none_or(|asked_us| TRANSFER_ASK_AGAIN_US <= now_us.saturating_sub(asked_us))
+        && incoming.is_due(now_us)
     {
+        incoming.asked_in_vain += u32::from(incoming.asked_us.is_some());
         incoming.asked_us = Some(now_us);
         outbox.send_beside(incoming.from, &PeerFrame::SnapshotFetch { last: incoming.last, offset: incoming.received });
     }
@@ -123,15 +137,12 @@ fn take_in<D: Disk>(node: &mut Node, store: &mut Store<D>, chunk: &[u8]) -> Resu
         return no_room(node, store);
     }
     incoming.received += chunk.len() as u64;
-    incoming.asked_us = None;
+    (incoming.asked_us, incoming.asked_in_vain) = (None, 0);
     if let Err(unusable) = check(incoming, chunk) {
         let (from, last) = (incoming.from, incoming.last);
         node.events.push(Event::SnapshotRefused { from, last, why: unusable.to_string() });
         node.receiving.pause_until_us = node.clock.now_us + TRANSFER_PAUSE_US;
         return give_up(node, store);
-    }
-    if incoming.whole.is_some() && store.finish_incoming()?.is_none() {
-        return no_room(node, store);
     }
     Ok(())
 }
@@ -154,6 +165,9 @@ fn check(incoming: &mut Incoming, chunk: &[u8]) -> Result<(), Unusable> {
 fn install_whole<D: Disk>(node: &mut Node, store: &mut Store<D>) -> Result<(), NodeError> {
     if node.raft.has_outstanding_save() || node.receiving.incoming.as_ref().is_none_or(|incoming| incoming.whole.is_none()) {
         return Ok(());
+    }
+    if store.finish_incoming()?.is_none() {
+        return no_room(node, store);
     }
     let Some(Incoming { last, from, received, whole: Some((meta, image)), .. }) = node.receiving.incoming.take() else { return Ok(()) };
     node.abandon_snapshot(store)?;

@@ -123,7 +123,7 @@ fn a_restart_is_from_the_snapshot_and_the_tail() {
     let node = &cluster.nodes[0];
     let dump = tests::cli::Ran::kvnode(["dump".as_ref(), node.data_dir.as_os_str()]).expect_code(0);
     let text = String::from_utf8_lossy(&dump.stdout).into_owned();
-    assert!(text.contains(".snap") && text.contains("00119 version 3"), "{}", text.chars().take(2000).collect::<String>());
+    assert!(text.contains(".snap") && text.contains("00119 version "), "{}", text.chars().take(2000).collect::<String>());
     assert!(!text.contains(" i1/t0 "), "entry 1 is long gone: {text}");
 }
 
