@@ -6,7 +6,7 @@
 //! Nothing is random but by the seed given to `crash`.
 
 use std::cell::{RefCell, RefMut};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::io;
 use std::rc::Rc;
 
@@ -36,6 +36,8 @@ struct State {
     names: BTreeMap<String, Node>,
     durable_names: BTreeMap<String, Node>,
     unsynced: Vec<NameChange>,
+    /// Files that have lost a name, and may have lost the last.
+    unnamed: Vec<usize>,
     life: u64,
     steps: u64,
     stop_at: Option<u64>,
@@ -291,7 +293,10 @@ impl State {
         // A name needs its directory.
         let names = self.durable_names.clone();
         self.durable_names.retain(|path, _| parent(path).is_empty() || names.get(parent(path)) == Some(&Node::Dir));
-        self.names = self.durable_names.clone();
+        let before = std::mem::replace(&mut self.names, self.durable_names.clone());
+        let gone = before.values().filter(|node| !self.durable_names.values().any(|named| named == *node));
+        self.unnamed.extend(gone.filter_map(|node| if let Node::File(inode) = node { Some(*inode) } else { None }));
+        self.forget_nameless();
     }
 
     fn inode(&mut self, file: &FakeFile) -> io::Result<&mut Inode> {
@@ -326,18 +331,23 @@ impl State {
 
     /// Frees what no crash can bring back. Nobody here reads a file that was removed, as a real system would let them.
     fn forget_nameless(&mut self) {
-        let added = self.unsynced.iter().filter_map(|change| change.added.as_ref().map(|(_, node)| node));
-        let named: BTreeSet<usize> = (self.names.values().chain(self.durable_names.values()).chain(added))
-            .filter_map(|node| if let Node::File(inode) = node { Some(*inode) } else { None })
-            .collect();
-        for (number, inode) in self.inodes.iter_mut().enumerate() {
-            if inode.len > 0 && !named.contains(&number) {
-                *inode = Inode::default();
+        let candidates = std::mem::take(&mut self.unnamed);
+        for number in candidates {
+            let node = Node::File(number);
+            let added = self.unsynced.iter().filter_map(|change| change.added.as_ref().map(|(_, node)| node));
+            if self.names.values().chain(self.durable_names.values()).chain(added).any(|named| *named == node) {
+                self.unnamed.push(number);
+            } else {
+                self.inodes[number] = Inode::default();
             }
         }
     }
 
     fn change_names(&mut self, change: NameChange) {
+        let replaced = change.added.as_ref().map_or(change.removed.as_ref(), |(path, _)| Some(path));
+        if let Some(Node::File(inode)) = replaced.and_then(|path| self.names.get(path)) {
+            self.unnamed.push(*inode);
+        }
         change.apply(&mut self.names);
         self.unsynced.push(change);
     }
