@@ -208,6 +208,20 @@ impl Clerk {
         self.transport.resume(ask, token, timeout)
     }
 
+    /// Until [`leave_session`](Clerk::leave_session), all writes are in one session, also when one of them was left unknown: then one token
+    /// stands for all of them.
+    pub fn hold_session(&mut self) {
+        self.transport.core_mut().hold_session();
+    }
+
+    /// No longer: the writes since are over. If any was left unknown: a token for the next write, which has this
+    /// [digest](Token::digest_of). Once that is [resumed](Clerk::resume), by whichever clerk, none of those can take effect behind it:
+    /// neither after an answer, nor after [`ClerkError::Unknown`] without a token, which means that the cluster has forgotten the session
+    /// (the next write is to be made again, then).
+    pub fn leave_session(&mut self, next_digest: u32) -> Option<Token> {
+        self.transport.core_mut().leave_session(next_digest)
+    }
+
     /// Waits until this call is over.
     pub fn wait(&mut self, call: CallNumber) -> Result<Answer, ClerkError> {
         loop {

@@ -79,7 +79,7 @@ pub(crate) struct Global {
     /// How results look [env: KVCLI_OUTPUT] [default: table on a terminal; else raw for get, plain for the others].
     #[arg(short, long, global = true, value_name = "MODE")]
     pub(crate) output: Option<String>,
-    /// Settle the write that ended with this token, at most once in all; the command must be the same.
+    /// Settle the write, or go on with the load, that ended with this token: at most once in all. The command must be as printed.
     #[arg(long, global = true, value_name = "TOKEN")]
     pub(crate) resume: Option<Token>,
 }
@@ -221,7 +221,7 @@ pub(crate) struct ScanArgs {
 pub(crate) struct LoadArgs {
     /// Left out, or `-`: standard input.
     pub(crate) file: Option<PathBuf>,
-    /// Begin with this line: where an earlier load ended.
+    /// Begin with this line: where an earlier load ended, as it said. If it said `finish safely with`, with its token, too.
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..))]
     pub(crate) from_line: u64,
 }
@@ -286,7 +286,7 @@ impl Command {
         }
     }
 
-    /// Whether a resume token can belong to it.
+    /// Whether it is one write, which a resume token can settle.
     pub(crate) fn is_write(&self) -> bool {
         matches!(self, Command::Put(_) | Command::Append(_) | Command::Delete { .. } | Command::Cas { .. })
     }

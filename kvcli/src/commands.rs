@@ -188,15 +188,18 @@ fn settle(settings: &Settings, ask: Ask, name: &str, arguments: &str) -> Result<
     {
         return Err(Failure::Usage("--resume: the token was made for another command, key or value".into()));
     }
-    let finish = |token: &Token| {
-        let endpoints = settings.endpoints_flag.as_ref().map(|given| format!(" --endpoints {}", quote(given.as_bytes())));
-        format!("kvcli --resume {token}{} {name} {arguments}", endpoints.unwrap_or_default())
-    };
+    let finish = |token: &Token| finish_line(settings, token, &format!("{name} {arguments}"));
     let mut clerk = clerk(settings)?;
     match running::run(&mut clerk, ask, settings, finish)? {
         Answer::Written(written) => Ok(written),
         _ => unreachable!("a write is answered by what it did"),
     }
+}
+
+/// The command that goes on from this token, as a line for a shell.
+pub(crate) fn finish_line(settings: &Settings, token: &Token, command: &str) -> String {
+    let endpoints = settings.endpoints_flag.as_ref().map(|given| format!(" --endpoints {}", quote(given.as_bytes())));
+    format!("kvcli --resume {token}{} {command}", endpoints.unwrap_or_default())
 }
 
 pub(crate) fn clerk(settings: &Settings) -> Result<Lent, Failure> {

@@ -38,7 +38,7 @@ use self::sessions::{Seat, Sessions};
 use crate::ask::{Ask, Range};
 use crate::error::ClerkError;
 use crate::reason::{Reason, Tried};
-use crate::token::Token;
+use crate::token::{Purpose, Token};
 
 /// A connection, as the core names it. Never reused.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -225,7 +225,7 @@ impl Core {
         number
     }
 
-    /// A write that an earlier clerk left unknown: settles it, at most once in all.
+    /// A write that an earlier clerk left unknown: settles it, at most once in all. Or, with the token of a load, the first write behind it.
     ///
     /// # Panics
     /// If the token is not of this write: see [`Token::is_of`].
@@ -234,7 +234,7 @@ impl Core {
         let deadline_us = self.passed(now_us).saturating_add(timeout_us);
         let mut call = Call::new(ask, deadline_us);
         call.seat = Some(Seat { session: token.session, birth_index: token.birth_index, seq: token.seq });
-        call.resumed = true;
+        call.resumed = Some(token.purpose);
         call.lost = true;
         let known = *self.cluster_id.get_or_insert(token.cluster_id);
         let number = self.enter(call);
@@ -245,6 +245,19 @@ impl Core {
             self.finish(number, Err(ClerkError::Refused { message, resume: Some(Box::new(token)), endpoints: Vec::new() }));
         }
         number
+    }
+
+    /// Until `leave_session`, all writes are in one session, also when one of them was left unknown.
+    pub fn hold_session(&mut self) {
+        self.sessions.hold();
+    }
+
+    /// No longer. If any write of that session was left unknown: the token of a write with this digest, to be `resume`d. Once that one is
+    /// over, with an answer or because the cluster has forgotten the session (`Unknown`, without a token), none of them can take effect
+    /// any more.
+    pub fn leave_session(&mut self, op_digest: u32) -> Option<Token> {
+        let Seat { session, birth_index, seq } = self.sessions.leave()?;
+        Some(Token { purpose: Purpose::Load, cluster_id: self.cluster_id?, session, birth_index, seq, op_digest })
     }
 
     /// Ends a call now, as its deadline would: not done, or unknown.
@@ -432,7 +445,11 @@ impl Core {
         match (&call.ask, call.ask.op(), call.seat) {
             (_, Some(op), Some(seat)) => {
                 let mut command = Vec::new();
-                wire::encode_write(&self.sessions.call_id(seat), &op, &mut command);
+                let id = match call.resumed {
+                    Some(Purpose::Load) => Sessions::fence_id(seat),
+                    Some(Purpose::Write) | None => self.sessions.call_id(seat),
+                };
+                wire::encode_write(&id, &op, &mut command);
                 wire::encode_request(request.0, &Request::Write { command: &command }, &mut bytes);
             }
             (Ask::Get { key }, ..) => wire::encode_request(request.0, &Request::Get { key }, &mut bytes),

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 use std::io;
 
-use kvcli::ClerkError;
+use kvcli::{ClerkError, Token};
 
 use crate::json;
 use crate::quote::escape;
@@ -39,13 +39,27 @@ pub(crate) enum Failure {
     Lines {
         /// All lines up to this one are done.
         done: u64,
+        /// What it, or a load before it, has left on its way.
+        unsettled: Option<Unsettled>,
         /// What ended it.
         why: Box<Failure>,
     },
+    /// A load was to go on, and this line is not the one that it ended with.
+    OtherInput(u64),
     /// A file, or standard input, could not be read, or the system refused something else.
     Local(anyhow::Error),
     /// Standard output could not be written.
     Output(io::Error),
+}
+
+/// How a load goes on without harm from what is still on its way.
+#[derive(Debug)]
+pub(crate) struct Unsettled {
+    pub(crate) token: Token,
+    /// The command.
+    pub(crate) line: String,
+    /// Which needs the same bytes again.
+    pub(crate) reads_stdin: bool,
 }
 
 impl From<io::Error> for Failure {
@@ -57,15 +71,27 @@ impl From<io::Error> for Failure {
 impl Failure {
     /// For people: what happened, every endpoint tried and why it did not help, and what to do. Nothing if they know.
     pub(crate) fn text(&self) -> String {
-        if let Failure::Lines { done, why } = self {
-            return format!("{}\n{}", why.text(), lines_done(*done));
+        if let Failure::Lines { done, unsettled, why } = self {
+            let account = match unsettled {
+                None => lines_done(*done),
+                Some(Unsettled { line, reads_stdin: false, .. }) => format!("{done} lines done\nfinish safely with: {line}"),
+                Some(Unsettled { line, .. }) => format!("{done} lines done; this reads the same input again\nfinish safely with: {line}"),
+            };
+            return format!("{}\n{account}", why.text());
         }
         let mut text = format!("kvcli: {}", self.message());
         let (error, finish, hint) = match self {
             Failure::NotHealthy(_) | Failure::Stopped => return String::new(),
             Failure::Clerk { error, finish, hint } => (error, finish, hint.as_ref()),
             Failure::Interrupted { error, finish } => (error, finish, None),
-            Failure::No(_) | Failure::Usage(_) | Failure::Lines { .. } | Failure::Local(_) | Failure::Output(_) => return text,
+            Failure::No(_)
+            | Failure::Usage(_)
+            | Failure::Lines { .. }
+            | Failure::OtherInput(_)
+            | Failure::Local(_)
+            | Failure::Output(_) => {
+                return text;
+            }
         };
         for tried in error.endpoints() {
             let _ = write!(text, "\n  {}", escape(tried.to_string().as_bytes())); // writing to a String does not fail
@@ -81,9 +107,14 @@ impl Failure {
 
     /// For programs.
     pub(crate) fn json(&self, code: u8) -> json::Error {
-        if let Failure::Lines { done, why } = self {
+        if let Failure::Lines { done, unsettled, why } = self {
             let error = why.json(code);
-            return json::Error { message: format!("{}; {}", error.message, lines_done(*done)), ..error };
+            let account = match unsettled {
+                None => lines_done(*done),
+                Some(Unsettled { line, .. }) => format!("{done} lines done, finish safely with: {line}"),
+            };
+            let resume = unsettled.as_ref().map(|unsettled| unsettled.token.to_string());
+            return json::Error { message: format!("{}; {account}", error.message), resume, ..error };
         }
         let (error, hint) = match self {
             Failure::Clerk { error, hint, .. } => (Some(error), hint.as_deref()),
@@ -106,6 +137,9 @@ impl Failure {
         match self {
             Failure::No(message) | Failure::NotHealthy(message) | Failure::Usage(message) => message.clone(),
             Failure::Lines { why, .. } => why.message(),
+            Failure::OtherInput(number) => {
+                format!("--resume: line {number} is not the one that the token was made for: other input, or another --from-line")
+            }
             Failure::Local(error) => format!("{error:#}"),
             Failure::Output(error) => format!("standard output: {error}"),
             Failure::Stopped => "interrupted".into(),
@@ -118,7 +152,7 @@ impl Failure {
     fn outcome(&self) -> Option<&'static str> {
         match self {
             Failure::No(_) | Failure::NotHealthy(_) => Some("no"),
-            Failure::Usage(_) | Failure::Local(_) => Some("not_done"),
+            Failure::Usage(_) | Failure::OtherInput(_) | Failure::Local(_) => Some("not_done"),
             Failure::Lines { why, .. } => why.outcome(),
             Failure::Output(_) | Failure::Stopped => None, // it is done: only the answer is lost
             Failure::Clerk { error, .. } | Failure::Interrupted { error, .. } => match error {

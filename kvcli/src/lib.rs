@@ -62,5 +62,5 @@ pub use error::ClerkError;
 pub use overview::{Overview, Verdict};
 pub use reason::{Reason, Tried};
 pub use scan::Scan;
-pub use token::Token;
+pub use token::{Purpose, Token};
 pub use wire::{Item, Value, WriteOutcome, Written};

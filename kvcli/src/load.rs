@@ -7,15 +7,16 @@ use std::os::unix::ffi::OsStrExt;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
-use kvcli::{Answer, Ask, CallNumber, Clerk, ClerkError};
+use kvcli::{Answer, Ask, CallNumber, Clerk, ClerkError, Token};
 use wire::limits::SESSION_WINDOW;
 
 use crate::cli::LoadArgs;
-use crate::commands::{clerk, plainly, say};
-use crate::failure::Failure;
+use crate::commands::{clerk, finish_line, plainly, say};
+use crate::failure::{Failure, Unsettled};
 use crate::feed::{Fed, Feed, Line};
+use crate::lines::Pair;
 use crate::output;
-use crate::quote::escape;
+use crate::quote::{escape, quote};
 use crate::running::{self, Interrupts};
 use crate::settings::Settings;
 
@@ -39,12 +40,17 @@ pub(crate) fn load(args: &LoadArgs, settings: &Settings) -> Result<(), Failure> 
     let mut clerk = clerk(settings)?;
     clerk.watch(interrupts.descriptor()).map_err(plainly)?;
     clerk.watch(&*feed.bell).map_err(plainly)?;
-    let mut load = Load { clerk: &mut clerk, feed, settings, queue: VecDeque::new(), account: Account::new(args.from_line), end: None };
+    clerk.hold_session();
+    let fence = settings.resume.map(|token| Fence { token, first: None });
+    let account = Account::new(args.from_line);
+    let mut load = Load { clerk: &mut clerk, feed, settings, queue: VecDeque::new(), account, fence, end: None };
     let mut progress = Progress { began, shown: io::stderr().is_terminal().then_some(began) };
     let interrupted = load.run(&interrupts, &mut progress);
     progress.clear();
     load.clerk.unwatch(&*load.feed.bell).map_err(plainly)?;
     load.clerk.unwatch(interrupts.descriptor()).map_err(plainly)?;
+    let left = load.clerk.leave_session(load.account.next_digest());
+    let unsettled = load.fence.map(|fence| fence.token).or(left);
     let account = load.account;
     let (done, lines, position) = (account.done(), account.acknowledged, account.position);
     let why = match interrupted {
@@ -57,11 +63,30 @@ pub(crate) fn load(args: &LoadArgs, settings: &Settings) -> Result<(), Failure> 
         Ok(false) => account.failure(settings, false).or(load.end.and_then(Result::err)),
     };
     match why {
-        Some(why) => Err(Failure::Lines { done, why: Box::new(why) }),
+        Some(why @ Failure::OtherInput(_)) => Err(why), // not a line of it was ours to load
+        Some(why) => {
+            let unsettled = unsettled.map(|token| {
+                let line = finish_line(settings, &token, &format!("load {}--from-line {}", file_word(args), done + 1));
+                Unsettled { token, line, reads_stdin: args.reads_stdin() }
+            });
+            Err(Failure::Lines { done, unsettled, why: Box::new(why) })
+        }
         None => {
             say(|out| output::loaded(out, settings.mode, lines, position))?;
             Ok(output::summary(&mut io::stderr(), settings.mode, &output::rate(lines, began.elapsed()))?)
         }
+    }
+}
+
+/// The file as a word of a shell, and a blank.
+fn file_word(args: &LoadArgs) -> String {
+    match &args.file {
+        Some(path) if !args.reads_stdin() => {
+            let bytes = path.as_os_str().as_bytes();
+            let here = if bytes.starts_with(b"-") { "./" } else { "" }; // it would be an option
+            format!("{} ", quote(&[here.as_bytes(), bytes].concat()))
+        }
+        _ => String::new(),
     }
 }
 
@@ -72,8 +97,20 @@ struct Load<'a> {
     /// Read, and not sent.
     queue: VecDeque<Line>,
     account: Account,
+    /// What is to be done before anything else, if an earlier load left lines unknown.
+    fence: Option<Fence>,
     /// No line comes any more: there is none, or something is wrong with the next.
     end: Option<Result<(), Failure>>,
+}
+
+/// Attempts of an earlier load may still be on their way, and could come to rest behind a later line with the same key. The first line
+/// goes out with that load's token: once it has taken effect, they are refused. (Those that took effect before it do no harm. They are
+/// of lines that were not acknowledged, and all of those are written again.) The other lines are in a session of our own and wait for it:
+/// so the same token can be used as often as one likes, since it is never more than this one write.
+struct Fence {
+    token: Token,
+    /// The first line, under way.
+    first: Option<(CallNumber, Pair)>,
 }
 
 impl Load<'_> {
@@ -90,7 +127,7 @@ impl Load<'_> {
                 return Ok(interrupted);
             }
             for (call, outcome) in self.clerk.turn(progress.wait()).map_err(plainly)? {
-                self.account.settle(call, outcome);
+                self.settle(call, outcome);
             }
             if interrupts.came() {
                 interrupted = true;
@@ -102,7 +139,7 @@ impl Load<'_> {
 
     /// As many lines as may be under way; one whose key is under way waits, and so do all behind it.
     fn send(&mut self) {
-        while (self.account.in_flight.len() as u64) < IN_FLIGHT_MAX {
+        while (self.account.in_flight.len() as u64) < IN_FLIGHT_MAX && self.fence.as_ref().is_none_or(|fence| fence.first.is_none()) {
             let Some(line) = self.queue.pop_front() else {
                 if self.end.is_some() || !self.fetch() {
                     return;
@@ -118,10 +155,45 @@ impl Load<'_> {
                     self.queue.push_front(Line { number: line.number, pair: Ok(pair) });
                     return;
                 }
-                Ok(pair) => {
-                    let call = self.clerk.submit(Ask::Put { key: pair.key.clone(), value: pair.value }, self.settings.timeout);
-                    self.account.begin(call, line.number, pair.key);
-                }
+                Ok(pair) => self.begin(line.number, pair),
+            }
+        }
+    }
+
+    fn begin(&mut self, number: u64, pair: Pair) {
+        let first = self.fence.is_some().then(|| pair.clone());
+        let ask = Ask::Put { key: pair.key.clone(), value: pair.value };
+        let digest = Token::digest_of(&ask).unwrap_or_default();
+        let call = match &mut self.fence {
+            None => self.clerk.submit(ask, self.settings.timeout),
+            Some(fence) if fence.token.is_of(&ask) => {
+                let call = self.clerk.submit_resumed(fence.token, ask, self.settings.timeout);
+                fence.first = first.map(|pair| (call, pair));
+                call
+            }
+            Some(_) => {
+                self.queue.clear();
+                self.end = Some(Err(Failure::OtherInput(number)));
+                return;
+            }
+        };
+        self.account.begin(call, Sent { number, key: pair.key, digest });
+    }
+
+    fn settle(&mut self, call: CallNumber, outcome: Result<Answer, ClerkError>) {
+        let is_first = |fence: &mut Fence| fence.first.as_ref().is_some_and(|(first, _)| *first == call);
+        let Some(fence) = self.fence.take_if(is_first) else { return self.account.settle(call, outcome) };
+        match (&outcome, fence.first) {
+            (Ok(_), _) => self.account.settle(call, outcome),
+            // The cluster has forgotten that load's session: nothing of it can happen any more, this line included.
+            (Err(ClerkError::Unknown { resume: None, .. }), Some((_, pair))) => {
+                let number = self.account.first;
+                self.account = Account::new(number);
+                self.queue.push_front(Line { number, pair: Ok(pair) });
+            }
+            (Err(_), _) => {
+                self.account.settle(call, outcome);
+                self.fence = Some(Fence { token: fence.token, first: None });
             }
         }
     }
@@ -146,18 +218,27 @@ impl Load<'_> {
     }
 }
 
+/// A line that was sent.
+#[derive(Debug)]
+struct Sent {
+    number: u64,
+    key: Vec<u8>,
+    /// What tells it from another.
+    digest: u32,
+}
+
 /// What became of every line.
 #[derive(Debug)]
 struct Account {
     first: u64,
     /// The last that was sent.
     last: u64,
-    in_flight: BTreeMap<CallNumber, (u64, Vec<u8>)>,
+    in_flight: BTreeMap<CallNumber, Sent>,
     /// The keys of those.
     busy: BTreeSet<Vec<u8>>,
     acknowledged: u64,
     position: Option<u64>,
-    failed: BTreeMap<u64, (Vec<u8>, ClerkError)>,
+    failed: BTreeMap<u64, (Sent, ClerkError)>,
 }
 
 impl Account {
@@ -166,36 +247,44 @@ impl Account {
         Account { first, last: first - 1, in_flight, busy, acknowledged: 0, position: None, failed }
     }
 
-    fn begin(&mut self, call: CallNumber, number: u64, key: Vec<u8>) {
-        self.last = number;
-        self.busy.insert(key.clone());
-        self.in_flight.insert(call, (number, key));
+    fn begin(&mut self, call: CallNumber, sent: Sent) {
+        self.last = sent.number;
+        self.busy.insert(sent.key.clone());
+        self.in_flight.insert(call, sent);
     }
 
     fn settle(&mut self, call: CallNumber, outcome: Result<Answer, ClerkError>) {
-        let Some((number, key)) = self.in_flight.remove(&call) else { return };
-        self.busy.remove(&key);
+        let Some(sent) = self.in_flight.remove(&call) else { return };
+        self.busy.remove(&sent.key);
         match outcome {
             Ok(Answer::Written(written)) => {
                 self.acknowledged += 1;
                 self.position = self.position.max(Some(written.position.0));
             }
             Ok(_) => unreachable!("a write is answered by what it did"),
-            Err(error) => drop(self.failed.insert(number, (key, error))),
+            Err(error) => drop(self.failed.insert(sent.number, (sent, error))),
         }
     }
 
     /// All lines up to this one are acknowledged, or were left out.
     fn done(&self) -> u64 {
-        let unsettled = self.in_flight.values().map(|(number, _)| *number).chain(self.failed.keys().copied()).min();
-        unsettled.map_or(self.last, |number| number - 1)
+        self.next().map_or(self.last, |sent| sent.number - 1)
+    }
+
+    /// The first that was sent and is not acknowledged.
+    fn next(&self) -> Option<&Sent> {
+        self.in_flight.values().chain(self.failed.values().map(|(sent, _)| sent)).min_by_key(|sent| sent.number)
+    }
+
+    fn next_digest(&self) -> u32 {
+        self.next().map_or(0, |sent| sent.digest)
     }
 
     /// What the failed lines come to: one whose outcome is unknown says most, else the first.
     fn failure(self, settings: &Settings, interrupted: bool) -> Option<Failure> {
         let unknown = |error: &ClerkError| matches!(error, ClerkError::Unknown { .. });
         let count = self.failed.values().filter(|(_, error)| unknown(error)).count();
-        let (number, (key, error)) = self.failed.into_iter().min_by_key(|(number, (_, error))| (!unknown(error), *number))?;
+        let (number, (Sent { key, .. }, error)) = self.failed.into_iter().min_by_key(|(number, (_, error))| (!unknown(error), *number))?;
         if interrupted {
             return Some(Failure::Interrupted { error, finish: None });
         }

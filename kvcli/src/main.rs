@@ -70,7 +70,7 @@ fn run_command(cli: Cli, clerks: &Clerks) -> u8 {
 fn exit_code(failure: &Failure) -> u8 {
     match failure {
         Failure::No(_) | Failure::NotHealthy(_) => 1,
-        Failure::Usage(_) => 2,
+        Failure::Usage(_) | Failure::OtherInput(_) => 2,
         Failure::Clerk { error, .. } => match error {
             ClerkError::NotDone { .. } | ClerkError::ScanLost { .. } => 3,
             ClerkError::Unknown { .. } => 4,

@@ -5,7 +5,7 @@ use std::io::IsTerminal;
 use std::time::Duration;
 
 use clap::ValueEnum;
-use kvcli::{DEFAULT_TIMEOUT, Token, parse_endpoints};
+use kvcli::{DEFAULT_TIMEOUT, Purpose, Token, parse_endpoints};
 
 use crate::cli::{Command, Global, Mode, parse_timeout};
 use crate::failure::Failure;
@@ -46,9 +46,7 @@ impl Settings {
             }
             None => default_mode(command, std::io::stdout().is_terminal()),
         };
-        if global.resume.is_some() && !command.is_write() {
-            return Err(Failure::Usage(format!("--resume settles a write: put, append, delete or cas, not {}", command.name())));
-        }
+        check_resume(global.resume.as_ref(), command)?;
         Ok(Settings {
             endpoints_are_default: endpoints.is_none(),
             endpoints: match endpoints {
@@ -61,6 +59,19 @@ impl Settings {
             resume: global.resume,
             clerks: Clerks::default(),
         })
+    }
+}
+
+/// A token goes on with what it was printed for.
+fn check_resume(token: Option<&Token>, command: &Command) -> Result<(), Failure> {
+    let is_load = matches!(command, Command::Load(_));
+    let name = command.name();
+    let refuse = |why: String| Err(Failure::Usage(format!("--resume: {why}")));
+    match token.map(|token| token.purpose) {
+        Some(Purpose::Write) if is_load => refuse("this token settles one write, and lets no load go on".into()),
+        Some(Purpose::Load) if command.is_write() => refuse(format!("this token lets a load go on, and settles no {name}")),
+        Some(_) if !is_load && !command.is_write() => refuse(format!("it goes on with put, append, delete, cas or load, not with {name}")),
+        _ => Ok(()),
     }
 }
 
@@ -193,13 +204,27 @@ mod tests {
     }
 
     #[test]
-    fn only_a_write_is_resumed() {
-        let token =
-            kvcli::Token { cluster_id: raft::ClusterId(1), session: wire::SessionId(2), birth_index: raft::Index(3), seq: 1, op_digest: 4 };
-        let resume = token.to_string();
-        assert_eq!(settings(&["--resume", &resume, "put", "k", "v"], &[]).unwrap().resume, Some(token));
-        for command in [vec!["get", "k"], vec!["status"], vec!["wait"], vec!["demo"]] {
-            assert!(settings(&[&command[..], &["--resume", &resume]].concat(), &[]).is_err(), "{command:?}");
+    fn a_token_goes_on_with_what_it_is_for() {
+        let text = |purpose| {
+            let (cluster_id, session, birth_index) = (raft::ClusterId(1), wire::SessionId(2), raft::Index(3));
+            Token { purpose, cluster_id, session, birth_index, seq: 1, op_digest: 4 }.to_string()
+        };
+        let (write, load) = (text(Purpose::Write), text(Purpose::Load));
+        let resume = |token: &str, command: &[&str]| settings(&[command, &["--resume", token]].concat(), &[]);
+        assert_eq!(resume(&write, &["put", "k", "v"]).unwrap().resume, Some(write.parse().unwrap()));
+        assert_eq!(resume(&load, &["load", "f"]).unwrap().resume, Some(load.parse().unwrap()));
+        for (token, command, why) in [
+            (&write, &["load", "f"][..], "settles one write"),
+            (&load, &["append", "k", "v"], "lets a load go on, and settles no append"),
+            (&write, &["get", "k"], "not with get"),
+            (&load, &["status"], "not with status"),
+            (&write, &["wait"], "not with wait"),
+            (&load, &["demo"], "not with demo"),
+        ] {
+            match resume(token, command) {
+                Err(Failure::Usage(message)) => assert!(message.contains(why), "{message}"),
+                other => panic!("{command:?}: {other:?}"),
+            }
         }
     }
 }

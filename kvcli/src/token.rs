@@ -1,11 +1,16 @@
 //! A resume token: the identity of one write, as text that survives copy and paste. Whoever holds it can settle the write, at most
 //! once in all, from another process or another machine, while its session lives.
 //!
+//! A load that was left with lines of unknown outcome has a token, too: of the first line that is to be written again, under the first
+//! number of the load's session that was never used. Its attempts say that every earlier number is answered. From the moment when
+//! one of them takes effect, whatever else of that load is still on its way will be refused, so that it cannot come to rest
+//! behind what is written next.
+//!
 //! The text is `kv` and the bytes below in base 32 (RFC 4648, lower case, no padding): letters and digits only, one double click.
 //!
 //! | offset | size | field       | meaning; integers are little-endian                                          |
 //! |-------:|-----:|-------------|-------------------------------------------------------------------------------|
-//! |      0 |    1 | version     | 1                                                                             |
+//! |      0 |    1 | version     | 1: of a write; 2: of a load                                                   |
 //! |      1 |   16 | cluster_id  | another cluster refuses it                                                    |
 //! |     17 |   16 | session     | drawn by the client                                                           |
 //! |     33 |    7 | birth_index | of the session; below 2^56                                                    |
@@ -22,14 +27,24 @@ use wire::command::{Expect, Op, SessionId};
 
 use crate::ask::Ask;
 
-const VERSION: u8 = 1;
 const TOKEN_LEN: usize = 56;
 const PREFIX: &str = "kv";
 const ALPHABET: &[u8; 32] = b"abcdefghijklmnopqrstuvwxyz234567";
 
+/// What a token is for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Purpose {
+    /// To settle a write that may have been sent already.
+    Write,
+    /// To let a load go on: a first write, behind which no older one of its session takes effect.
+    Load,
+}
+
 /// The identity of one write.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Token {
+    /// What for.
+    pub purpose: Purpose,
     /// Where it was sent.
     pub cluster_id: ClusterId,
     /// In which session.
@@ -46,6 +61,11 @@ impl Token {
     /// Whether it was made for this call.
     pub fn is_of(&self, ask: &Ask) -> bool {
         ask.op().is_some_and(|op| op_digest(&op) == self.op_digest)
+    }
+
+    /// What tells this write from another: see [`Clerk::leave_session`](crate::Clerk::leave_session). `None`: it is a read.
+    pub fn digest_of(ask: &Ask) -> Option<u32> {
+        ask.op().map(|op| op_digest(&op))
     }
 }
 
@@ -66,7 +86,10 @@ pub enum TokenError {
 impl fmt::Display for Token {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut bytes = Vec::with_capacity(TOKEN_LEN);
-        bytes.push(VERSION);
+        bytes.push(match self.purpose {
+            Purpose::Write => 1,
+            Purpose::Load => 2,
+        });
         bytes.extend_from_slice(&self.cluster_id.0.to_le_bytes());
         bytes.extend_from_slice(&self.session.0.to_le_bytes());
         bytes.extend_from_slice(&self.birth_index.0.to_le_bytes()[..7]);
@@ -88,11 +111,13 @@ impl FromStr for Token {
             return Err(if bytes.len() == TOKEN_LEN { TokenError::Checksum } else { TokenError::Malformed });
         }
         let mut fields = Fields(body);
-        match fields.take::<1>()? {
-            [VERSION] => {}
+        let purpose = match fields.take::<1>()? {
+            [1] => Purpose::Write,
+            [2] => Purpose::Load,
             [other] => return Err(TokenError::Version(other)),
-        }
+        };
         let token = Token {
+            purpose,
             cluster_id: ClusterId(u128::from_le_bytes(fields.take()?)),
             session: SessionId(u128::from_le_bytes(fields.take()?)),
             birth_index: {
@@ -193,13 +218,18 @@ mod tests {
     use super::*;
 
     fn example() -> Token {
-        Token { cluster_id: ClusterId(7), session: SessionId(u128::MAX), birth_index: Index((1 << 56) - 1), seq: 1, op_digest: 9 }
+        let (cluster_id, session, birth_index) = (ClusterId(7), SessionId(u128::MAX), Index((1 << 56) - 1));
+        Token { purpose: Purpose::Write, cluster_id, session, birth_index, seq: 1, op_digest: 9 }
     }
 
     proptest! {
         #[test]
-        fn survives_the_way_through_text(cluster: u128, session: u128, birth in 0u64..1 << 56, seq in 1u64.., op_digest: u32) {
-            let token = Token { cluster_id: ClusterId(cluster), session: SessionId(session), birth_index: Index(birth), seq, op_digest };
+        fn survives_the_way_through_text(
+            purpose in prop_oneof![Just(Purpose::Write), Just(Purpose::Load)],
+            cluster: u128, session: u128, birth in 0u64..1 << 56, seq in 1u64.., op_digest: u32,
+        ) {
+            let (cluster_id, session, birth_index) = (ClusterId(cluster), SessionId(session), Index(birth));
+            let token = Token { purpose, cluster_id, session, birth_index, seq, op_digest };
             let text = token.to_string();
             prop_assert!(text.bytes().all(|letter| letter.is_ascii_alphanumeric()), "{text}");
             prop_assert_eq!(text.parse(), Ok(token));
@@ -235,6 +265,17 @@ mod tests {
     #[test]
     fn the_text_is_pinned() {
         assert_eq!(example().to_string(), "kvaedqaaaaaaaaaaaaaaaaaaaaaaap777777777777777777777777777777777777aeaaaaaaaaaaaciaaaamekuwre");
+        let of_a_load = Token { purpose: Purpose::Load, ..example() };
+        assert_eq!(of_a_load.to_string(), "kvaidqaaaaaaaaaaaaaaaaaaaaaaap777777777777777777777777777777777777aeaaaaaaaaaaaciaaaam2qojma");
+    }
+
+    #[test]
+    fn a_token_of_a_newer_version_says_so() {
+        let mut bytes = from_base32(&example().to_string()[PREFIX.len()..]).unwrap();
+        bytes.truncate(TOKEN_LEN - 4);
+        bytes[0] = 3;
+        bytes.extend_from_slice(&checksum(&bytes).to_le_bytes());
+        assert_eq!(format!("{PREFIX}{}", to_base32(&bytes)).parse::<Token>(), Err(TokenError::Version(3)));
     }
 
     #[test]

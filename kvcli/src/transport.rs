@@ -70,6 +70,10 @@ impl Transport {
         &self.core
     }
 
+    pub(crate) fn core_mut(&mut self) -> &mut Core {
+        &mut self.core
+    }
+
     pub(crate) fn submit(&mut self, ask: Ask, timeout: Duration) -> CallNumber {
         self.core.submit(self.now_us(), ask, micros(timeout))
     }

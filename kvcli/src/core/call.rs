@@ -7,6 +7,7 @@ use super::servers::ServerId;
 use super::sessions::Seat;
 use crate::ask::Ask;
 use crate::reason::Reason;
+use crate::token::Purpose;
 
 #[derive(Debug)]
 pub(super) struct Call {
@@ -14,8 +15,8 @@ pub(super) struct Call {
     pub(super) deadline_us: u64,
     /// Its number in a session: given with the first attempt, kept by every other.
     pub(super) seat: Option<Seat>,
-    /// Whether the seat came with a resume token, so that attempts of another process count too.
-    pub(super) resumed: bool,
+    /// The seat came with a resume token for this, so that attempts of another process count too.
+    pub(super) resumed: Option<Purpose>,
     pub(super) phase: Phase,
     /// Sent, and not answered yet: each may take effect. At most one per connection.
     pub(super) attempts: BTreeMap<RequestId, Attempt>,
@@ -66,7 +67,7 @@ impl Call {
             ask,
             deadline_us,
             seat: None,
-            resumed: false,
+            resumed: None,
             phase: Phase::Choosing,
             attempts: BTreeMap::new(),
             lost: false,

@@ -14,6 +14,8 @@ pub(super) struct Sessions {
     /// The highest index known to be applied somewhere: the birth of the next session.
     known_index: Index,
     current: Option<SessionId>,
+    /// The current session goes on although a call of it was given up.
+    held: bool,
     sessions: BTreeMap<SessionId, Session>,
 }
 
@@ -36,7 +38,25 @@ pub(super) struct Seat {
 
 impl Sessions {
     pub(super) fn new(first: SessionId) -> Sessions {
-        Sessions { next: first, known_index: Index(0), current: None, sessions: BTreeMap::new() }
+        Sessions { next: first, known_index: Index(0), current: None, held: false, sessions: BTreeMap::new() }
+    }
+
+    /// From now on there is one session for all calls, unless the cluster forgets it.
+    pub(super) fn hold(&mut self) {
+        self.held = true;
+    }
+
+    /// No longer. If any call of the session may have taken effect, or may yet: the number behind all of them, and nobody else gets it.
+    pub(super) fn leave(&mut self) -> Option<Seat> {
+        self.held = false;
+        let id = self.current?;
+        let session = self.sessions.get(&id)?;
+        if session.in_flight.is_empty() && session.given_up.is_empty() {
+            return None;
+        }
+        let seat = Seat { session: id, birth_index: session.birth_index, seq: session.next_seq };
+        self.retire(id);
+        Some(seat)
     }
 
     /// Some node has applied this much.
@@ -73,6 +93,11 @@ impl Sessions {
         CallId { session: seat.session, birth_index: seat.birth_index, seq: seat.seq, first_unanswered }
     }
 
+    /// What goes out with every attempt of a call behind which no older one of its session may take effect.
+    pub(super) fn fence_id(seat: Seat) -> CallId {
+        CallId { session: seat.session, birth_index: seat.birth_index, seq: seat.seq, first_unanswered: seat.seq }
+    }
+
     /// The outcome of this call is known: its reply may be forgotten.
     pub(super) fn settled(&mut self, seat: Seat) {
         if let Some(session) = self.sessions.get_mut(&seat.session) {
@@ -81,13 +106,16 @@ impl Sessions {
         self.drop_if_done(seat.session);
     }
 
-    /// The call ends without a known outcome. Its session takes no new calls, so that its token stays good however long it lies.
+    /// The call ends without a known outcome. Its session takes no new calls, so that its token stays good however long it lies; one that
+    /// is held takes as many as the window has room for.
     pub(super) fn given_up(&mut self, seat: Seat) {
         if let Some(session) = self.sessions.get_mut(&seat.session) {
             session.in_flight.remove(&seat.seq);
             session.given_up.insert(seat.seq);
         }
-        self.retire(seat.session);
+        if !self.held || self.current != Some(seat.session) {
+            self.retire(seat.session);
+        }
     }
 
     /// No new calls in this session.
@@ -154,6 +182,38 @@ mod tests {
         assert_eq!(sessions.assign().map(|seat| (seat.session, seat.seq)), Some((SessionId(101), 1)));
         sessions.settled(second);
         assert_eq!(sessions.sessions.len(), 1, "the old session is forgotten with its last call");
+    }
+
+    #[test]
+    fn a_session_that_is_held_outlives_a_call_given_up_and_one_number_is_behind_all_of_its_calls() {
+        let mut sessions = sessions();
+        sessions.learn(Index(9));
+        sessions.hold();
+        let (first, second) = (sessions.assign().unwrap(), sessions.assign().unwrap());
+        sessions.given_up(second);
+        assert_eq!(sessions.assign().map(|seat| (seat.session, seat.seq)), Some((SessionId(100), 3)), "still the same");
+        sessions.settled(first);
+        for seq in 4..66 {
+            assert_eq!(sessions.assign().map(|seat| seat.seq), Some(seq));
+        }
+        assert_eq!(sessions.assign(), None, "the reply to number 2 is kept, and the window has an end");
+        let behind = sessions.leave().unwrap();
+        assert_eq!(behind, Seat { session: SessionId(100), birth_index: Index(9), seq: 66 });
+        assert_eq!(Sessions::fence_id(behind).first_unanswered, 66);
+        assert_eq!(sessions.assign().map(|seat| seat.session), Some(SessionId(101)), "nobody else gets that number");
+    }
+
+    #[test]
+    fn a_session_whose_calls_are_all_settled_is_left_as_it_is() {
+        let mut sessions = sessions();
+        sessions.hold();
+        let first = sessions.assign().unwrap();
+        sessions.settled(first);
+        assert_eq!(sessions.leave(), None);
+        let second = sessions.assign().unwrap();
+        assert_eq!((second.session, second.seq), (SessionId(100), 2));
+        sessions.given_up(second);
+        assert_eq!(sessions.assign().map(|seat| seat.session), Some(SessionId(101)), "and no longer held");
     }
 
     #[test]

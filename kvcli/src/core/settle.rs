@@ -5,11 +5,12 @@ use wire::{BusyReason, RejectedReason, Reply, Request, WriteOutcome};
 
 use super::call::{Attempt, AttemptKind, Call, Phase};
 use super::servers::ServerId;
+use super::sessions::Seat;
 use super::{Action, Answer, CallNumber, Core, Cursor, Page, RequestId};
 use crate::ask::Ask;
 use crate::error::ClerkError;
 use crate::reason::Reason;
-use crate::token::{Token, op_digest};
+use crate::token::{Purpose, Token, op_digest};
 
 impl Core {
     pub(super) fn replied(&mut self, id: ServerId, request: RequestId, reply: Reply) {
@@ -118,14 +119,16 @@ impl Core {
         let Some(call) = self.calls.get(&number) else { return };
         let endpoints = self.tried_by(call);
         let met_only_strangers = endpoints.iter().all(|tried| tried.reason.is_refusal() || tried.reason.is_before_greeting());
-        let refusal =
-            endpoints.iter().rev().find(|tried| tried.reason.is_refusal() && met_only_strangers && (call.resumed || !call.maybe()));
+        let refusal = endpoints
+            .iter()
+            .rev()
+            .find(|tried| tried.reason.is_refusal() && met_only_strangers && (call.resumed.is_some() || !call.maybe()));
         let outcome = match refusal.map(|tried| tried.reason.clone()) {
             Some(Reason::Refused(wire::RefusedReason::WrongVersion, _)) if !call.maybe() => {
                 Err(ClerkError::Rejected { reason: RejectedReason::Version })
             }
             Some(Reason::Refused(_, message)) => {
-                let resume = if call.resumed { self.token(number) } else { None };
+                let resume = if call.resumed.is_some() { self.token(number) } else { None };
                 Err(ClerkError::Refused { message, resume, endpoints })
             }
             Some(other) => unreachable!("{other} is no refusal"),
@@ -144,7 +147,7 @@ impl Core {
         }
         if let Some(seat) = call.seat {
             match outcome {
-                Err(ClerkError::Unknown { .. } | ClerkError::Refused { .. }) => self.sessions.given_up(seat),
+                Err(ClerkError::Unknown { .. } | ClerkError::Refused { resume: Some(_), .. }) => self.sessions.given_up(seat),
                 _ => self.sessions.settled(seat),
             }
         }
@@ -231,7 +234,9 @@ impl Core {
     fn token(&self, number: CallNumber) -> Option<Box<Token>> {
         let call = self.calls.get(&number)?;
         let (op, seat, cluster_id) = (call.ask.op()?, call.seat?, self.cluster_id?);
-        Some(Box::new(Token { cluster_id, session: seat.session, birth_index: seat.birth_index, seq: seat.seq, op_digest: op_digest(&op) }))
+        let Seat { session, birth_index, seq } = seat;
+        let purpose = call.resumed.unwrap_or(Purpose::Write);
+        Some(Box::new(Token { purpose, cluster_id, session, birth_index, seq, op_digest: op_digest(&op) }))
     }
 }
 

@@ -1,6 +1,6 @@
 //! A node that does what a test tells it to: enough of one to talk to, and as unhelpful as the test needs it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::ops::Bound;
@@ -11,8 +11,8 @@ use raft::{ClusterId, Index, NodeId, Term};
 use wire::limits::FRAME_BODY_LEN_MAX;
 use wire::status::MemberStatus;
 use wire::{
-    BusyReason, Command, Expect, FrameBuffer, Item, Kind, MemberAddress, NodeStatus, Op, Page, RefusedReason, Reply, Request, RoleName,
-    Scan, SessionId, Value, Welcome, WriteOutcome, Written,
+    BusyReason, CallId, Command, Expect, FrameBuffer, Item, Kind, MemberAddress, NodeStatus, Op, Page, RefusedReason, RejectedReason,
+    Reply, Request, RoleName, Scan, SessionId, Value, Welcome, WriteOutcome, Written,
 };
 
 /// The cluster of all fake nodes.
@@ -29,6 +29,8 @@ pub(crate) enum Manner {
     Silent,
     /// Greets, and answers nothing.
     Mute,
+    /// Greets, and keeps what it is asked to write until `let_through`: as a network does, or a leader that is paused.
+    HoldsBack,
     /// Does what it is asked, and ends the connection instead of answering, so often; then serves.
     LosesAnswers(usize),
     /// Serves, and keeps nothing of what is written.
@@ -60,6 +62,17 @@ struct Shared {
     state: BTreeMap<Vec<u8>, (Vec<u8>, u64, u64)>,
     /// What each call was told: the same again.
     replies: BTreeMap<(SessionId, u64), Reply>,
+    /// Calls below this number are answered: they never run again.
+    first_unanswered: BTreeMap<SessionId, u64>,
+    forgotten: BTreeSet<SessionId>,
+    /// Commands that were held back.
+    held: Vec<Vec<u8>>,
+    /// They come through in front of this write, counted from the next.
+    let_through_at: Option<usize>,
+    /// It holds back what comes behind so many writes.
+    served_until: Option<usize>,
+    /// What became of them.
+    late: Vec<Reply>,
     asked: Vec<String>,
     /// Since it last heard from a leader.
     age_ms: Option<u64>,
@@ -110,6 +123,30 @@ impl Fake {
     /// The cluster never had all its members together.
     pub(crate) fn unform(&self) {
         self.shared().unformed = true;
+    }
+
+    /// What was held back comes through as soon as it has served so many writes; 0: now.
+    pub(crate) fn let_through_after(&self, writes: usize) {
+        let mut shared = self.shared();
+        shared.let_through_at = Some(writes);
+        shared.let_through();
+    }
+
+    /// It serves so many writes more, and holds back the others.
+    pub(crate) fn hold_back_after(&self, writes: usize) {
+        self.shared().served_until = Some(writes);
+    }
+
+    /// What became of that.
+    pub(crate) fn late(&self) -> Vec<Reply> {
+        self.shared().late.clone()
+    }
+
+    /// Every session so far is evicted.
+    pub(crate) fn forget_sessions(&self) {
+        let mut shared = self.shared();
+        let sessions: Vec<SessionId> = shared.held.iter().filter_map(|command| Some(call_of(command)?.session)).collect();
+        shared.forgotten.extend(sessions);
     }
 
     /// How far it has applied.
@@ -174,6 +211,12 @@ impl Fake {
             applied_index: 5,
             state: BTreeMap::new(),
             replies: BTreeMap::new(),
+            first_unanswered: BTreeMap::new(),
+            forgotten: BTreeSet::new(),
+            held: Vec::new(),
+            let_through_at: None,
+            served_until: None,
+            late: Vec::new(),
             asked: Vec::new(),
             age_ms: None,
             scans: Vec::new(),
@@ -218,6 +261,12 @@ impl Fake {
                     }
                     (_, manner) => {
                         let (id, request) = wire::decode_request(frame).ok()?;
+                        if let (Manner::HoldsBack, Request::Write { command }) = (&manner, &request) {
+                            let mut shared = self.shared();
+                            shared.held.push(command.to_vec());
+                            shared.asked.push("held".into());
+                            continue;
+                        }
                         if manner == Manner::FirstPages && matches!(request, Request::ScanNext { .. }) {
                             self.shared().asked.push("unheard".into());
                             continue;
@@ -291,18 +340,14 @@ impl Shared {
                 Some(Reply::Value { value, position: Index(self.applied_index) })
             }
             Request::Write { command } => {
-                let Command::Write { call, op } = Command::decode(command).ok()? else { return None };
-                if let Some(reply) = self.replies.get(&(call.session, call.seq)) {
-                    return Some(reply.clone());
+                let reply = self.run(command);
+                self.served_until = self.served_until.map(|left| left - 1);
+                if self.served_until.take_if(|left| *left == 0).is_some() {
+                    self.manner = Manner::HoldsBack;
                 }
-                if self.room == 0 {
-                    return Some(Reply::Busy { reason: BusyReason::Full });
-                }
-                self.room -= 1;
-                self.applied_index += 1;
-                let reply = Reply::Written(self.write(&op));
-                self.replies.insert((call.session, call.seq), reply.clone());
-                Some(reply)
+                self.let_through_at = self.let_through_at.map(|left| left.saturating_sub(1));
+                self.let_through();
+                reply
             }
             Request::Status | Request::Members => None,
             Request::GetStale { key } => {
@@ -325,6 +370,39 @@ impl Shared {
             }
             Request::ScanNext { scan } => Some(self.page(*scan)),
         }
+    }
+
+    fn let_through(&mut self) {
+        if self.let_through_at == Some(0) {
+            for command in std::mem::take(&mut self.held) {
+                let reply = self.run(&command).expect("a write");
+                self.late.push(reply);
+            }
+        }
+    }
+
+    /// As a node applies it.
+    fn run(&mut self, command: &[u8]) -> Option<Reply> {
+        let Command::Write { call, op } = Command::decode(command).ok()? else { return None };
+        if self.forgotten.contains(&call.session) {
+            return Some(Reply::SessionExpired);
+        }
+        let first_unanswered = self.first_unanswered.entry(call.session).or_default();
+        *first_unanswered = call.first_unanswered.max(*first_unanswered);
+        if call.seq < *first_unanswered {
+            return Some(Reply::Rejected { reason: RejectedReason::Sequence });
+        }
+        if let Some(reply) = self.replies.get(&(call.session, call.seq)) {
+            return Some(reply.clone());
+        }
+        if self.room == 0 {
+            return Some(Reply::Busy { reason: BusyReason::Full });
+        }
+        self.room -= 1;
+        self.applied_index += 1;
+        let reply = Reply::Written(self.write(&op));
+        self.replies.insert((call.session, call.seq), reply.clone());
+        Some(reply)
     }
 
     fn value(&self, key: &[u8]) -> Option<Value> {
@@ -416,6 +494,13 @@ impl Shared {
             formed: !self.unformed,
             members: self.members.iter().map(member).collect(),
         }
+    }
+}
+
+fn call_of(command: &[u8]) -> Option<CallId> {
+    match Command::decode(command) {
+        Ok(Command::Write { call, .. }) => Some(call),
+        _ => None,
     }
 }
 

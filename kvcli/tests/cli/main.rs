@@ -5,7 +5,8 @@ mod conditions; // a write that has one
 mod dumping; // everything, in lines
 mod endings; // every exit code, from a situation that deserves it
 mod fake; // a node that does what a test tells it to
-mod finding; // endpoints that do not help
+mod finding;
+mod going_on; // a load that goes on while what it sent before is still on its way // endpoints that do not help
 mod loading; // many lines, and how far they came
 mod modes; // every command in every mode
 mod program; // kvcli, run

@@ -77,14 +77,32 @@ pub(crate) fn command_at(nodes: &[&Fake]) -> Command {
 
 /// With these bytes on standard input.
 pub(crate) fn run_reading<A: AsRef<OsStr>>(nodes: &[&Fake], stdin: &[u8], args: impl IntoIterator<Item = A>) -> Ran {
-    let mut child =
-        command_at(nodes).args(args).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("kvcli runs");
+    let mut command = command_at(nodes);
+    command.args(args);
+    feed(command, stdin)
+}
+
+fn feed(mut command: Command, stdin: &[u8]) -> Ran {
+    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("it runs");
     let mut pipe = child.stdin.take().expect("a pipe");
     let bytes = stdin.to_vec();
     let feeder = thread::spawn(move || {
         let _ = pipe.write_all(&bytes); // it may have read enough
     });
-    let output = child.wait_with_output().expect("kvcli ends");
+    let output = child.wait_with_output().expect("it ends");
     feeder.join().expect("the feeder ends with the pipe");
     output.into()
+}
+
+/// The command that was printed, run by a shell, as a person would.
+pub(crate) fn settle(node: &Fake, finish: &str) -> Ran {
+    settle_reading(node, finish, b"")
+}
+
+/// As `settle`, with these bytes on standard input.
+pub(crate) fn settle_reading(node: &Fake, finish: &str, stdin: &[u8]) -> Ran {
+    let mut shell = Command::new("bash");
+    shell.args(["-c", &format!("{} {finish}", env!("CARGO_BIN_EXE_kvcli"))]);
+    shell.env("KVCLI_ENDPOINTS", &node.address).env_remove("KVCLI_TIMEOUT").env_remove("KVCLI_OUTPUT");
+    feed(shell, stdin)
 }

@@ -3,15 +3,7 @@
 use wire::{RefusedReason, Reply};
 
 use crate::fake::{Fake, Manner};
-use crate::program::{Ran, run_at, run_reading};
-
-/// The printed command, run by a shell, as a person would.
-fn settle(node: &Fake, finish: &str) -> Ran {
-    let line = format!("{} {finish}", env!("CARGO_BIN_EXE_kvcli"));
-    let mut shell = std::process::Command::new("bash");
-    shell.args(["-c", &line]).env("KVCLI_ENDPOINTS", &node.address).env_remove("KVCLI_TIMEOUT").env_remove("KVCLI_OUTPUT");
-    shell.output().unwrap().into()
-}
+use crate::program::{run_at, run_reading, settle};
 
 #[test]
 fn a_lost_answer_is_asked_for_again_within_the_call() {

@@ -144,32 +144,78 @@ fn a_token_settles_the_write_from_another_process() {
 
 #[test]
 fn a_resumed_write_is_never_not_done() {
-    let token = Token { cluster_id: CLUSTER, session: SESSION, birth_index: Index(3), seq: 1, op_digest: digest_of(&put("k")) };
-    let mut script = Script::new(&["n1:1"]);
-    let call = script.resume(put("k"), token);
-    script.pass(5_000 * MS);
-    assert!(matches!(script.outcome(call), Err(ClerkError::Unknown { resume: Some(again), .. }) if *again == token));
-
-    for (reply, resume) in [(Reply::SessionExpired, None), (Reply::Rejected { reason: RejectedReason::Sequence }, None)] {
+    for token in [Purpose::Write, Purpose::Load].map(|purpose| token_of(CLUSTER, purpose)) {
         let mut script = Script::new(&["n1:1"]);
         let call = script.resume(put("k"), token);
-        script.welcome("n1:1", Some(1));
-        let seen = script.take();
-        script.reply(&seen, &reply);
-        match script.outcome(call) {
-            Err(ClerkError::Unknown { resume: found, .. }) => assert_eq!(found, resume, "{reply:?}"),
-            other => panic!("{reply:?}: {other:?}"),
+        script.pass(5_000 * MS);
+        assert!(matches!(script.outcome(call), Err(ClerkError::Unknown { resume: Some(again), .. }) if *again == token));
+
+        for (reply, resume) in [(Reply::SessionExpired, None), (Reply::Rejected { reason: RejectedReason::Sequence }, None)] {
+            let mut script = Script::new(&["n1:1"]);
+            let call = script.resume(put("k"), token);
+            script.welcome("n1:1", Some(1));
+            let seen = script.take();
+            script.reply(&seen, &reply);
+            match script.outcome(call) {
+                Err(ClerkError::Unknown { resume: found, .. }) => assert_eq!(found, resume, "{reply:?}"),
+                other => panic!("{reply:?}: {other:?}"),
+            }
         }
     }
 }
 
-fn digest_of(ask: &Ask) -> u32 {
-    crate::token::op_digest(&ask.op().unwrap())
+fn token_of(cluster_id: ClusterId, purpose: Purpose) -> Token {
+    let op_digest = Token::digest_of(&put("k")).expect("a write");
+    Token { purpose, cluster_id, session: SESSION, birth_index: Index(3), seq: 7, op_digest }
+}
+
+#[test]
+fn the_token_of_a_load_stands_for_all_its_writes_and_its_first_write_is_behind_them() {
+    let (mut script, n1) = with_leader();
+    script.core.hold_session();
+    let short = script.submit_for(put("a"), 100 * MS);
+    let long = script.submit_for(put("b"), 200 * MS);
+    script.pass(100 * MS);
+    assert!(matches!(script.outcome(short), Err(ClerkError::Unknown { .. })));
+    let third = script.submit_for(put("c"), 50 * MS);
+    let seqs: Vec<(SessionId, u64)> = script.asked.iter().map(|seen| (call_of(seen).session, call_of(seen).seq)).collect();
+    assert_eq!(seqs, [(SESSION, 2), (SESSION, 3), (SESSION, 4)], "one session");
+    script.end(n1);
+    script.pass(100 * MS);
+    script.outcome(long).unwrap_err();
+    script.outcome(third).unwrap_err();
+    let token = script.core.leave_session(Token::digest_of(&put("a")).expect("a write")).expect("three writes are unknown");
+    assert_eq!(token.purpose, Purpose::Load);
+
+    for _ in 0..2 {
+        let mut other = Script::new(&["n2:1"]);
+        let call = other.resume(put("a"), token);
+        other.welcome("n2:1", Some(2));
+        let first = other.take();
+        let id = call_of(&first);
+        assert_eq!((id.session, id.birth_index, id.seq, id.first_unanswered), (SESSION, Index(10), 5, 5), "all before are answered");
+        // Left unknown, it is tried again under the same number.
+        other.pass(5_000 * MS);
+        assert!(matches!(other.outcome(call), Err(ClerkError::Unknown { resume: Some(again), .. }) if *again == token));
+    }
+}
+
+#[test]
+fn a_session_held_without_an_unknown_write_has_no_token_and_goes_on() {
+    let (mut script, _) = with_leader();
+    script.core.hold_session();
+    let call = script.submit(put("a"));
+    let seen = script.take();
+    script.reply(&seen, &written(12));
+    script.outcome(call).unwrap();
+    assert_eq!(script.core.leave_session(7), None);
+    script.submit(put("b"));
+    assert_eq!((call_of(&script.take()).session, script.core.calls_in_flight()), (SESSION, 1));
 }
 
 #[test]
 fn a_token_of_another_cluster_stays_good() {
-    let token = Token { cluster_id: ClusterId(9), session: SESSION, birth_index: Index(3), seq: 1, op_digest: digest_of(&put("k")) };
+    let token = token_of(ClusterId(9), Purpose::Write);
     let mut script = Script::new(&["n1:1"]);
     let call = script.resume(put("k"), token);
     refuse_with(&mut script, "n1:1", RefusedReason::WrongCluster);
