@@ -302,6 +302,16 @@ impl<D: Disk> Store<D> {
         self.no_space || self.waiting.is_some()
     }
 
+    /// Whether a save waits until the disk has room.
+    pub fn waits_for_room(&self) -> bool {
+        self.waiting.is_some()
+    }
+
+    /// Bytes that the log can still take on a full disk.
+    pub fn room_left(&self) -> u64 {
+        self.current.size.saturating_sub(self.used)
+    }
+
     /// Appends the encoded entries `first..=last` to `out`, from memory or from the disk.
     pub fn read(&mut self, first: Index, last: Index, out: &mut Vec<u8>) -> Result<(), StoreError> {
         self.assert_present(first, last);

@@ -71,7 +71,7 @@ pub fn drive<D: Disk>(node: &mut Node, store: &mut Store<D>, outbox: &mut impl O
     node.take_slice(store)?;
     send(node, store, outbox)?;
     receive(node, store, outbox)?;
-    node.set_no_space(store.no_space());
+    node.follow_room(store);
     for (request, reply) in node.take_replies() {
         outbox.reply(request.client, request.request_id, &reply);
     }

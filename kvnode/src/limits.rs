@@ -77,3 +77,9 @@ pub const DIGEST_EVERY: u64 = 1024;
 
 /// Indexes whose digests are remembered: how far apart two replicas may be and still compare.
 pub const DIGESTS_KEPT_MAX: usize = 64;
+
+/// A leader whose disk is full steps down, for others may have room; not more often than this, for all disks may be full.
+pub(crate) const GIVE_WAY_EVERY_US: u64 = 60_000_000;
+
+/// It steps down only while its log has room for this: some ten elections, each a few batches of a few hundred bytes.
+pub(crate) const ELECTION_ROOM_BYTES: u64 = 4 << 10;

@@ -5,6 +5,7 @@
 mod greetings; // what members say of themselves, and who is believed
 mod receiving; // a snapshot from a peer
 mod requests; // what clients ask
+mod room; // a full disk
 mod sending; // a snapshot to a peer
 mod snapshots; // snapshots of this node's own state, and what of the log may go
 
@@ -96,6 +97,8 @@ pub struct Node {
     /// Announcements of this leader's term that are not applied yet.
     announcing: BTreeMap<NodeId, Announce>,
     no_space: bool,
+    /// When this node last stepped down because its disk was full.
+    gave_way_us: Option<u64>,
     /// When a leader was last heard, on this node's clock; a leader hears itself.
     leader_heard_us: Option<u64>,
     /// The term this node leads, as far as its clients have been told.
@@ -228,6 +231,7 @@ impl Node {
             greetings: BTreeMap::new(),
             announcing: BTreeMap::new(),
             no_space: false,
+            gave_way_us: None,
             leader_heard_us: None,
             leading: None,
             reported,

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use data::{FakeDisk, Identity, InitialMember, Options, Store};
 use kvnode::{ClientId, Event, MaxLogBytes, Node, NodeConfig, Outbox, drive};
 use raft::{DiskId, EntryHeader, EntryKind, EntryMeta, Incarnation, Index, Message, NodeId, Term};
-use wire::{CallId, Op, PeerFrame, Reply, Request, SessionId};
+use wire::{BusyReason, CallId, Op, PeerFrame, Reply, Request, SessionId};
 
 const TICK_US: u64 = 10_000;
 
@@ -455,4 +455,88 @@ fn cluster_time_passes_under_load_as_it_does_without() {
     }
     let (passed_ms, passed_here_ms) = (time_ms(&mut world) - before, (world.now_us - start_us) / 1000);
     assert!(passed_ms + 1 >= passed_here_ms, "cluster time went on by {passed_ms} of {passed_here_ms} ms");
+}
+
+// Full disks.
+
+impl World {
+    /// From now on this node's disk takes nothing more than it holds.
+    fn fill(&mut self, id: u64) {
+        let disk = &self.hosts[&id].disk;
+        let used: usize = disk.files().iter().filter_map(|file| disk.content(file)).map(|content| content.len()).sum();
+        disk.set_space(Some(used as u64));
+    }
+
+    /// Puts of a kilobyte at whoever leads, or at n1, a tenth of a second each; what was said to how many, by the name of the reply.
+    fn put_for(&mut self, count: u64) -> BTreeMap<&'static str, u64> {
+        let mut said = BTreeMap::new();
+        for _ in 0..count {
+            self.put(self.leader().unwrap_or(1), b"k", &[1; 1_000]);
+            for reply in self.run(10) {
+                let name = match reply {
+                    Reply::Written(_) => "done",
+                    Reply::Busy { reason: BusyReason::NoSpace } => "full",
+                    Reply::NotLeader { .. } | Reply::LeadershipLost => "elsewhere",
+                    other => panic!("{other:?}"),
+                };
+                *said.entry(name).or_default() += 1;
+            }
+        }
+        said
+    }
+}
+
+#[test]
+fn a_leader_whose_disk_is_full_gives_way_to_one_that_has_room() {
+    let mut world = World::serving(3);
+    let leader = world.leader().expect("it serves");
+    world.fill(leader);
+    let said = world.put_for(300);
+    assert_eq!(said.values().sum::<u64>(), 300, "everybody is answered: {said:?}");
+    assert!(said["done"] > 280, "{said:?}");
+    assert_ne!(world.leader(), Some(leader));
+    // Its log holds what it has no room for as little as what it never got; but it hears, and with room it catches up.
+    world.hosts[&leader].disk.set_space(None);
+    world
+        .run_until("it has caught up", |world| world.node(leader).digest() == world.node(world.leader().expect("somebody leads")).digest());
+}
+
+#[test]
+fn a_leader_whose_save_waits_for_room_answers_its_readers() {
+    let mut world = World::serving(3);
+    let leader = world.leader().expect("it serves");
+    // No warning: what was prepared for the log is used up by one large value.
+    world.fill(leader);
+    world.put(leader, b"large", &[1; 900_000]);
+    world.get(leader, b"k");
+    let replies = world.run(300);
+    assert!(replies.contains(&Reply::LeadershipLost), "{replies:?}");
+    assert_eq!(replies.len(), 2, "{replies:?}");
+    assert!(world.leader().is_some_and(|now| now != leader));
+    world.put_done(b"k", b"v");
+}
+
+#[test]
+fn with_all_disks_full_one_leads_on_and_answers_readers() {
+    let mut world = World::serving(3);
+    world.put_done(b"k", b"v");
+    (1..=3).for_each(|id| world.fill(id));
+    let said = world.put_for(100);
+    assert!(said["full"] > 10, "{said:?}");
+    let terms_before = world.leaders.len();
+    let mut answered = 0;
+    for _ in 0..300 {
+        if let Some(leader) = world.leader() {
+            world.get(leader, b"k");
+            answered += world.run(100).iter().filter(|reply| matches!(reply, Reply::Value { value: Some(_), .. })).count();
+        } else {
+            world.run(100);
+        }
+    }
+    let changes = world.leaders.len() - terms_before;
+    assert!(answered > 270, "five minutes, a read per second: {answered} of 300 answered, {changes} changes of leader");
+    assert!(changes <= 15, "{changes} changes of leader in five minutes");
+    (1..=3).for_each(|id| world.hosts[&id].disk.set_space(None));
+    world.run(200);
+    world.put_done(b"k", b"after");
 }

@@ -59,7 +59,10 @@ impl Raft {
     /// incarnation. Asks for pre-votes after a few random ticks; a heartbeat cancels that. No news unless it is the leader we follow.
     pub fn leader_lost(&mut self, leader: NodeId) {
         let timeout_ticks = self.rng.u32(HURRIED_FIRST_TICKS);
-        let timer = Timer { ticks: 0, timeout_ticks, hurried_left: Some(HURRIED_RETRIES) };
+        let timer = match self.stands_last {
+            false => Timer { ticks: 0, timeout_ticks, hurried_left: Some(HURRIED_RETRIES) },
+            true => self.normal_timer(),
+        };
         if matches!(&self.role, Role::Follower(follower) if follower.leader == Some(leader)) {
             self.become_role(Role::Follower(Follower::new(None, timer)));
         }
@@ -70,7 +73,12 @@ impl Raft {
         self.every_vote = every;
     }
 
-    /// Stops leading, in the same term. For a leader whose sync took longer than the minimum election timeout.
+    /// Whether others are to stand for election before this node does, from the next timeout on: it would be of little use as a leader.
+    pub fn stand_last(&mut self, last: bool) {
+        self.stands_last = last;
+    }
+
+    /// Stops leading, in the same term. For a leader that was deaf for longer than the minimum election timeout, or cannot save anything.
     pub fn step_down(&mut self) {
         if self.is_leader() {
             self.become_follower(self.hard_state.term, None);
@@ -267,10 +275,12 @@ impl Raft {
     }
 
     pub(crate) fn normal_timer(&mut self) -> Timer {
-        // A sole voter has nobody to wait for.
         let election_ticks = self.config.election_ticks;
-        let timeout_ticks =
-            if self.membership.is_sole_voter(self.config.id) { 1 } else { self.rng.u32(election_ticks..2 * election_ticks) };
+        let timeout_ticks = match self.stands_last {
+            _ if self.membership.is_sole_voter(self.config.id) => 1, // it has nobody to wait for
+            false => self.rng.u32(election_ticks..2 * election_ticks),
+            true => self.rng.u32(2 * election_ticks..3 * election_ticks),
+        };
         Timer { ticks: 0, timeout_ticks, hurried_left: None }
     }
 

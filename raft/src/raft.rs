@@ -68,6 +68,8 @@ pub struct Raft {
     pub(crate) membership: Membership,
     /// Elections take every vote, not a majority.
     pub(crate) every_vote: bool,
+    /// Others are to stand for election first.
+    pub(crate) stands_last: bool,
     pub(crate) commit_index: Index,
     /// Given to the embedding to apply up to here.
     pub(crate) handed_out: Index,
@@ -106,6 +108,7 @@ impl Raft {
             log,
             membership,
             every_vote: false,
+            stands_last: false,
             role: Role::Follower(Follower::new(None, timer)),
             saves: Saves::recovered(hard_state),
             outbox: Vec::new(),

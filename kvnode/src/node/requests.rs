@@ -130,11 +130,6 @@ impl Node {
         full && !matches!(op, Op::Delete { .. })
     }
 
-    /// The disk has no room for the next segment: nothing is proposed until it has, so that the log never meets a full disk unprepared.
-    pub(crate) fn set_no_space(&mut self, no_space: bool) {
-        self.no_space = no_space;
-    }
-
     fn waiting(&self) -> usize {
         self.writes.len() + self.reads.len()
     }

@@ -267,3 +267,21 @@ fn while_every_vote_is_required_a_majority_elects_nobody() {
     cluster.step(1, 3, pre_vote_reply(3, true));
     assert_eq!(cluster.raft(1).role(), RoleName::Candidate, "now a majority is enough");
 }
+
+#[test]
+fn who_stands_last_asks_after_everybody_else_has() {
+    let mut cluster = lone(RoleName::Follower, 3, Start::default());
+    cluster.input(1, |raft| raft.stand_last(true));
+    for hears in [true, false] {
+        cluster.step(1, 2, heartbeat(0, 0));
+        if hears {
+            cluster.input(1, |raft| raft.leader_lost(NodeId(2)));
+        }
+        // The longest timeout of the others is just below two of the shortest.
+        cluster.queue.clear();
+        (0..20).for_each(|_| cluster.tick(1, 1));
+        assert_eq!((cluster.raft(1).role(), said(&mut cluster)), (RoleName::Follower, vec![]));
+        (0..10).for_each(|_| cluster.tick(1, 1));
+        assert_eq!(cluster.raft(1).role(), RoleName::PreCandidate, "but it does");
+    }
+}
