@@ -370,6 +370,11 @@ impl Node {
             self.replies.extend(self.writes.leadership_lost());
             self.announcing.clear();
         }
+        if self.reported.leader != self.raft.leader() {
+            // A read may have been confirmed at an index that this node never hears of again. To read is safe to try again.
+            let reply = self.not_leader();
+            self.replies.extend(self.reads.give_up_confirmed().map(|request| (request, reply.clone())));
+        }
         let is_elected = leading.is_some() && self.leading != leading;
         self.leading = leading;
         if is_elected {

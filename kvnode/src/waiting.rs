@@ -119,6 +119,11 @@ impl WaitingReads {
         self.unconfirmed.remove(&read).map(|waiting| waiting.request)
     }
 
+    /// Raft has named an index for these, and it may never be applied here.
+    pub(crate) fn give_up_confirmed(&mut self) -> impl Iterator<Item = RequestId> {
+        std::mem::take(&mut self.confirmed).into_values().map(|waiting| waiting.request)
+    }
+
     /// The next read that may be served, now that everything up to `applied` is applied.
     pub(crate) fn pop_ready(&mut self, applied: Index) -> Option<WaitingRead> {
         let first = self.confirmed.first_entry()?;

@@ -540,3 +540,17 @@ fn with_all_disks_full_one_leads_on_and_answers_readers() {
     world.run(200);
     world.put_done(b"k", b"after");
 }
+
+#[test]
+fn a_read_that_was_confirmed_on_a_follower_is_given_up_with_its_leader() {
+    let mut world = World::serving(3);
+    let leader = world.leader().expect("it serves");
+    let follower = leader % 3 + 1;
+    world.loses = Box::new(move |_, to, message| to == follower && is_append(message));
+    world.put_done(b"k", b"v");
+    world.get(follower, b"k");
+    assert_eq!(world.run(10), [], "it knows where to read, and does not have it");
+    world.loses = Box::new(move |_, to, _| to == follower);
+    let replies = world.run(100);
+    assert!(matches!(replies[..], [Reply::NotLeader { .. }]), "{replies:?}");
+}
