@@ -22,7 +22,7 @@
 //! "Seeded" means that cluster id (16 bytes), segment sequence (8) and the batch's offset (8) go into the checksum first.
 //! What a crash can leave of a batch is told in `recovery`.
 
-use raft::{ClusterId, ENTRY_HEADER_LEN, EntryHeader, HardState, Index, NodeId, Term};
+use raft::{ClusterId, ENTRY_HEADER_LEN, EntryHeader, HardState, Index, NodeId, TERM_AND_INDEX_LIMIT, Term};
 
 use crate::checksum::Seed;
 use crate::disk::nonzero_len;
@@ -34,8 +34,6 @@ use crate::segment::{SEGMENT_HEADER_LEN, SegmentName};
 pub const BATCH_HEADER_LEN: usize = 64;
 /// Batches begin and end at multiples of this.
 const ALIGNMENT: usize = 8;
-/// Terms and indexes of anything that raft wrote are below this.
-const NUMBER_LIMIT: u64 = 1 << 56;
 
 /// What a batch does to the log.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -210,7 +208,7 @@ impl Tip {
     pub(crate) fn admits(&self, fields: &BatchFields, entry_count: u32) -> Result<(), Nonsense> {
         let BatchFields { kind, first_index, last_entry_term, hard_state, commit_index } = *fields;
         let last_index = first_index.0.saturating_add(u64::from(entry_count));
-        if [last_index, last_entry_term.0, hard_state.term.0, commit_index.0].iter().any(|number| *number >= NUMBER_LIMIT) {
+        if [last_index, last_entry_term.0, hard_state.term.0, commit_index.0].iter().any(|number| *number >= TERM_AND_INDEX_LIMIT) {
             return Err(Nonsense::Range);
         }
         let next = self.last_index.next();

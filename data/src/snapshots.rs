@@ -6,7 +6,7 @@
 
 use std::io;
 
-use raft::{ClusterId, EntryId};
+use raft::{ClusterId, EntryId, TERM_AND_INDEX_LIMIT};
 
 use crate::disk::Disk;
 use crate::error::{OpenError, StoreError};
@@ -232,8 +232,10 @@ impl<F> Snapshots<F> {
     pub(crate) fn finish_incoming<D: Disk<File = F>>(&mut self, disk: &mut D) -> Result<Option<SnapshotInfo>, StoreError> {
         let Some(Incoming { last, file, len, header }) = self.incoming.take() else { return Ok(None) };
         let meta = header.first_chunk().and_then(|header| decode_header(header, self.cluster_id).ok()).filter(|meta| meta.last == last);
+        // The log must be able to go on behind it.
+        let is_possible = last.index.0 < TERM_AND_INDEX_LIMIT - 1 && last.term.0 < TERM_AND_INDEX_LIMIT;
         let is_newer = self.newest.is_none_or(|newest| newest.meta.last < last);
-        let Some(meta) = meta.filter(|_| is_newer) else {
+        let Some(meta) = meta.filter(|_| is_newer && is_possible) else {
             remove(disk, INCOMING)?;
             return Ok(None);
         };
@@ -398,4 +400,29 @@ fn open_error(file: &str) -> impl Fn(io::Error) -> OpenError {
 
 fn store_error(file: &str, what: &'static str) -> impl Fn(io::Error) -> StoreError {
     move |source| StoreError::Io { file: file.to_owned(), what, source }
+}
+
+#[cfg(test)]
+mod tests {
+    use raft::{Index, Term};
+
+    use super::*;
+    use crate::fake::FakeDisk;
+
+    #[test]
+    fn a_snapshot_that_no_log_could_go_on_behind_is_not_taken_in() {
+        let (mut disk, cluster_id) = (FakeDisk::new(), ClusterId(5));
+        let found = survey(&mut disk, cluster_id).expect("it is healthy");
+        let mut snapshots = Snapshots::open(&mut disk, cluster_id, found).expect("it is healthy");
+        let limit = TERM_AND_INDEX_LIMIT;
+        for (index, term, is_taken_in) in [(limit - 1, 1, false), (u64::MAX, 1, false), (1, limit, false), (limit - 2, limit - 1, true)] {
+            let last = EntryId { index: Index(index), term: Term(term) };
+            let mut bytes = Vec::new();
+            SnapshotEncoder::new(cluster_id, SnapshotMeta { last, time_ms: 0 }).finish(&mut bytes);
+            snapshots.begin_incoming(&mut disk, last).expect("it is healthy");
+            snapshots.write_incoming(&mut disk, &bytes).expect("it is healthy");
+            let finished = snapshots.finish_incoming(&mut disk).expect("it is no failure");
+            assert_eq!(finished.is_some(), is_taken_in, "{last}");
+        }
+    }
 }

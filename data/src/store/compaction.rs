@@ -133,23 +133,22 @@ impl<D: Disk> Store<D> {
         Ok(())
     }
 
-    /// Moves the base up to `to`, an entry of the log that the newest snapshot covers: entries at or below it can no longer be read. Files
-    /// go by `trim_slice`. A base that is there already is no mistake.
-    pub fn compact(&mut self, to: EntryId) -> Result<(), StoreError> {
+    /// Moves the base up to the entry at `to`, which the newest snapshot covers: entries at or below it can no longer be read. Files go by
+    /// `trim_slice`. A base that is there already is no mistake.
+    pub fn compact(&mut self, to: Index) -> Result<(), StoreError> {
         self.guarded(|_| Ok(()))?;
-        let covered = self.snapshot().map_or(Index(0), |newest| newest.meta.last.index);
-        assert!(to.index <= covered, "a base of {to} above the newest snapshot, {covered}");
-        if to.index <= self.base.index {
+        let covered = self.snapshot_index().min(self.written_last());
+        assert!(to <= covered, "a base of {to}, which is more than the newest snapshot covers of the log, {covered}");
+        if to <= self.base.index {
             return Ok(());
         }
-        assert!(self.holds(to), "a base of {to}, which the log does not hold");
-        let end = self.position(to.index) + 1;
+        let end = self.position(to) + 1;
         let bytes: u64 = self.places.drain(..end).map(|place| u64::from(place.len)).sum();
         self.entry_bytes -= bytes;
         self.below_snapshot_bytes -= bytes;
-        self.terms.forget_below(to.index);
-        self.base = to;
-        self.cache.forget_to(to.index);
+        self.base = EntryId { index: to, term: self.terms.at(to) };
+        self.terms.forget_below(to);
+        self.cache.forget_to(to);
         Ok(())
     }
 
@@ -195,7 +194,7 @@ impl<D: Disk> Store<D> {
 
     /// The lowest base for which the entries behind it, up to the end of the newest snapshot, are at most `bytes_max`: what to compact to
     /// if so much is to be kept for slow followers.
-    pub fn tail_start(&self, bytes_max: u64) -> EntryId {
+    pub fn tail_start(&self, bytes_max: u64) -> Index {
         let covered = self.snapshot_index().clamp(self.base.index, self.written_last());
         let count = usize::try_from(covered.0 - self.base.index.0).unwrap_or(0);
         let mut left = bytes_max;
@@ -206,8 +205,7 @@ impl<D: Disk> Store<D> {
             }
             None => false,
         });
-        let index = Index(covered.0 - kept.count() as u64);
-        EntryId { index, term: self.terms.at(index) }
+        Index(covered.0 - kept.count() as u64)
     }
 
     /// Shows all the content of the newest snapshot, verified. Nothing is shown if there is none.

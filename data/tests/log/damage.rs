@@ -97,7 +97,7 @@ fn compacted_log(installed: bool) -> Log {
         log.store.install(last, vote(2, 3)).expect("the disk is healthy");
     } else {
         take(&mut log.store, last, b"state");
-        log.store.compact(last).expect("the disk is healthy");
+        log.store.compact(last.index).expect("the disk is healthy");
     }
     while log.store.needs_trim() {
         log.store.trim_slice().expect("the disk is healthy");

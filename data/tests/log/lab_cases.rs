@@ -129,7 +129,7 @@ fn t65_compaction_drops_exactly_the_entries_up_to_the_base_and_each_once() {
     let mut segments = crate::common::segments_in_use(&log.disk).len();
     for (to, removed) in [(10, 10), (50, 40), (50, 0), (60, 10), (20, 0)] {
         let before = log.store.first_index().0;
-        log.store.compact(log_id(&log, to)).expect("the disk is healthy");
+        log.store.compact(Index(to)).expect("the disk is healthy");
         assert_eq!(log.store.first_index().0 - before, removed, "up to {to}");
         while log.store.needs_trim() {
             log.store.trim_slice().expect("the disk is healthy");
@@ -147,7 +147,7 @@ fn t65_compaction_drops_exactly_the_entries_up_to_the_base_and_each_once() {
         assert_eq!(log.store.snapshot(), Some(snapshot));
     }
     assert_eq!(log.disk.content(FIRST_SEGMENT), None, "it held about 50 of these entries");
-    let beyond = catch_unwind(AssertUnwindSafe(|| log.store.compact(id(81, 1)).is_ok()));
+    let beyond = catch_unwind(AssertUnwindSafe(|| log.store.compact(Index(81)).is_ok()));
     assert!(beyond.is_err(), "nothing goes that no snapshot holds");
 
     log.disk.crash_losing_all();
@@ -155,10 +155,6 @@ fn t65_compaction_drops_exactly_the_entries_up_to_the_base_and_each_once() {
     assert_eq!(recovered.hard_state, log.content.hard_state);
     assert_eq!(recovered.entries.last().map(|meta| meta.index), Some(Index(100)));
     assert!((57..=61).contains(&recovered.base.index.0), "whole segments go: {}", recovered.base);
-}
-
-fn log_id(log: &Log, index: u64) -> EntryId {
-    id(index, crate::common::term_of(&log.content.entries[crate::common::position(index)]))
 }
 
 /// T-69, SnapFile: with and without data. A file is there when it is complete and not before, on both sides; size and content survive the

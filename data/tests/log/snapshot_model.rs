@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use data::fake::FakeDisk;
 use data::{OpenError, SaveStatus, SnapshotMeta, Store, StoreError};
-use raft::{EntryId, HardState, Term};
+use raft::{EntryId, HardState, Index, Term};
 
 use crate::common::{SMALL, entry, first_entry, identity, new_disk, save, term_of, vote};
 use crate::snapshots::{content, id, take};
@@ -206,13 +206,14 @@ impl Known {
         assert_eq!(store.log_entries(), last.saturating_sub(covered.max(store.first_index().0 - 1)));
         assert_eq!(store.log_bytes(), 16 + (covered + 1..=last).map(len).sum::<u64>());
         let first = store.first_index().0;
+        assert!(store.holds(model.id_at(first - 1)), "the base is {}", model.id_at(first - 1));
         if !model.holds(id(covered, model.snapshot.map_or(0, |last| last.term.0))) {
             return; // to be installed
         }
         for bytes_max in [0, 1, 500, 2000, 10_000, u64::MAX] {
             let fits = |base: &u64| (base + 1..=covered).map(len).sum::<u64>() <= bytes_max;
             let expected = (first - 1..=covered.max(first - 1)).find(fits).expect("an empty tail fits");
-            assert_eq!(store.tail_start(bytes_max), model.id_at(expected), "a tail of {bytes_max} bytes");
+            assert_eq!(store.tail_start(bytes_max), Index(expected), "a tail of {bytes_max} bytes");
         }
     }
 }
@@ -315,8 +316,7 @@ impl<'a> Node<'a> {
     }
 
     pub(crate) fn compact(&mut self, index: u64) -> Result<(), StoreError> {
-        let to = self.model().id_at(index);
-        self.store.compact(to)?;
+        self.store.compact(Index(index))?;
         self.known.compacted_to = self.known.compacted_to.max(index);
         Ok(())
     }

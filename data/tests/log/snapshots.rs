@@ -130,7 +130,7 @@ fn a_log_without_the_snapshot_that_it_continues_is_refused() {
     log.fill_segments(4);
     let last = log.content.last_index() - 1;
     take(&mut log.store, id(last, 1), b"state");
-    log.store.compact(id(last, 1)).expect("the disk is healthy");
+    log.store.compact(Index(last)).expect("the disk is healthy");
     while log.store.needs_trim() {
         log.store.trim_slice().expect("the disk is healthy");
     }
@@ -149,7 +149,7 @@ fn nothing_is_dropped_while_only_an_unsynced_batch_would_be_left() {
     log.fill_segments(3);
     let last = log.content.last_index();
     take(&mut log.store, id(last, 1), b"state");
-    log.store.compact(id(last, 1)).expect("the disk is healthy");
+    log.store.compact(Index(last)).expect("the disk is healthy");
     // The first batch of a new segment is on its way, and it holds all there is above the base.
     log.disk.hold_syncs(true);
     save(&mut log.store, vote(1, 1), last, last + 1, &[entry(1, &[1; 4000])]).expect("it is written");
@@ -345,7 +345,7 @@ fn what_compaction_frees_lets_a_save_through_that_waits_for_room() {
     assert!(log.store.no_space() && !log.store.has_room_again());
     log.store.prepare_slice().expect("it is no failure");
     assert!(!log.store.has_room_again(), "nothing was freed");
-    log.store.compact(id(last, 1)).expect("the disk is healthy");
+    log.store.compact(Index(last)).expect("the disk is healthy");
     assert!(log.store.needs_trim(), "what waits is not begun, and the last batch is synced");
     while log.store.needs_trim() {
         log.store.trim_slice().expect("the disk is healthy");
@@ -412,7 +412,7 @@ fn the_same_on_a_real_disk() {
     append(&mut store, vote(1, 1), 99);
     take(&mut store, id(40, 1), &content(200_000));
     take(&mut store, id(90, 1), &content(100_000));
-    store.compact(id(80, 1)).expect("it is healthy");
+    store.compact(Index(80)).expect("it is healthy");
     while store.needs_trim() {
         store.trim_slice().expect("it is healthy");
     }

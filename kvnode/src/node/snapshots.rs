@@ -183,14 +183,14 @@ impl Node {
         let limit = self.config.max_log_bytes.limit(store.snapshot());
         let mut to = store.tail_start(limit / 2);
         if let Some(pinned) = self.sending.pinned()
-            && pinned.index < to.index
-            && store.tail_start(limit).index <= pinned.index
+            && pinned.index < to
+            && store.tail_start(limit) <= pinned.index
         {
-            to = pinned;
+            to = pinned.index;
         }
-        if self.raft.log().base().index < to.index {
+        if self.raft.log().base().index < to {
             store.compact(to)?;
-            self.raft.compact(to.index);
+            self.raft.compact(to);
         }
         Ok(())
     }
