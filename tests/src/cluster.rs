@@ -9,8 +9,9 @@ use nix::sys::signal::Signal;
 use tempfile::TempDir;
 
 use crate::cli::{Ran, kvcli_command};
+use crate::sizes::MaxLog;
 use crate::status::Status;
-use crate::wait::{PATIENCE, wait_for};
+use crate::wait::{PATIENCE, wait_for, wait_until};
 use crate::{place, process, programs};
 
 /// One node: its place, and its process while it runs.
@@ -72,6 +73,15 @@ impl Cluster {
     /// A cluster of this size, formed, with every member up.
     pub fn start(size: usize) -> Cluster {
         let mut cluster = Cluster::prepare(size);
+        cluster.start_all();
+        cluster.wait_healthy();
+        cluster
+    }
+
+    /// The same, with logs that are at most so long.
+    pub fn start_with_log(size: usize, max: MaxLog) -> Cluster {
+        let mut cluster = Cluster::prepare(size);
+        cluster.run_args = vec!["--max-log-bytes".into(), max.arg()];
         cluster.start_all();
         cluster.wait_healthy();
         cluster
@@ -191,6 +201,19 @@ impl Cluster {
     pub fn pause(&mut self, number: usize) {
         self.signal(number, Signal::SIGSTOP);
         self.nodes[number].paused = true;
+    }
+
+    /// SIGSTOP, until all others that run have given it up: what they send before that waits in its sockets, and it would find all of it
+    /// there when it goes on, as if it had not been away.
+    pub fn cut_off(&mut self, number: usize) {
+        let lost = format!("{} ({}) is lost", self.nodes[number].name, self.nodes[number].peer_addr);
+        let times = |cluster: &Cluster, other: usize| cluster.log(other).matches(&lost).count();
+        let before: Vec<usize> = (0..self.nodes.len()).map(|other| times(self, other)).collect();
+        self.pause(number);
+        wait_until(&format!("all others say that {lost}"), PATIENCE, || {
+            let others = (0..self.nodes.len()).filter(|other| self.nodes[*other].state() == ProcessState::Running);
+            others.into_iter().all(|other| before[other] < times(self, other))
+        });
     }
 
     /// SIGCONT.

@@ -26,6 +26,7 @@ pub mod place; // addresses and directories that no other test has
 pub mod process; // children that die with us
 pub mod programs; // the binaries under test
 pub mod raw; // a bare connection
+pub mod sizes; // of logs and snapshots, looked at all the time
 pub mod status; // `kvcli status -o json`, read
 pub mod strace; // system calls of a node, and delays in them
 pub mod versions; // conditional puts on one key, and whether they can be told one after the other
@@ -33,5 +34,6 @@ pub mod wait; // conditions
 
 pub use cli::Ran;
 pub use cluster::{Cluster, Node};
+pub use sizes::{MaxLog, Sampler, Sizes};
 pub use status::Status;
 pub use wait::{wait_for, wait_until};

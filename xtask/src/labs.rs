@@ -130,10 +130,10 @@ fn all_ids() -> impl Iterator<Item = String> {
 /// Those that must have a test by now.
 fn due_ids() -> impl Iterator<Item = String> {
     let raft = ["R-B2", "R-D1", "R-D2", "R-D4", "R-D6", "R-D7"];
-    let appends = ["K-A1", "K-A2", "K-A3", "K-A5", "K-A9", "K-A10"];
-    let puts = ["M-K1", "M-K2", "M-K3", "M-K8", "M-K9", "M-L1", "M-L2"];
-    let counter = ["M-R1", "M-R2", "M-R5", "M-R6", "M-R7"];
-    let scans = ["T-B1", "T-B2", "T-B7", "T-B8"];
+    let appends = ["K-A1", "K-A2", "K-A3", "K-A5", "K-A9", "K-A10", "K-B1", "K-B2", "K-B3", "K-B4", "K-B5"];
+    let puts = ["M-K1", "M-K2", "M-K3", "M-K8", "M-K9", "M-K14", "M-K15", "M-K16", "M-K17", "M-K18", "M-L1", "M-L2"];
+    let counter = ["M-R1", "M-R2", "M-R5", "M-R6", "M-R7", "M-R8"];
+    let scans = ["T-B1", "T-B2", "T-B7", "T-B8", "T-C1", "T-C2", "T-C3"];
     let core = ids("T-", 1..=63).chain(ids("T-", 70..=72)).chain(ids("T-", 74..=79));
     core.chain(raft.into_iter().chain(appends).chain(puts).chain(counter).chain(scans).map(String::from))
 }

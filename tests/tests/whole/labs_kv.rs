@@ -1,4 +1,5 @@
-//! The labs' key/value cases on real processes (rows K-A of `tests/lab-cases.tsv`).
+//! The labs' key/value cases on real processes (rows K-A, and K-B as far as they are K-A with snapshots, of
+//! `tests/lab-cases.tsv`).
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -6,22 +7,27 @@ use std::time::{Duration, Instant};
 use kvcli::{Clerk, Options};
 use tests::client::Client;
 use tests::load::{Account, Told, token};
-use tests::{Cluster, host, wait};
+use tests::{Cluster, MaxLog, Sampler, host, wait};
 
 /// The labs' common driver, for fixed keys and a reliable network.
 struct Generic {
     clients: usize,
     servers: usize,
     restarts: bool,
+    max_log: MaxLog,
+    load: Duration,
 }
 
 /// The labs load for 5 s; with restarts and five nodes on two cores, 2 s show the same.
 const LOAD: Duration = Duration::from_secs(2);
+/// With snapshots too: a log of 1000 bytes is full every few milliseconds.
+const LOAD_WITH_SNAPSHOTS: Duration = Duration::from_millis(500);
 
 impl Generic {
-    fn run(&self) {
+    fn run(&self, case: &str) {
         let seed = host::seed();
-        let mut cluster = Cluster::start(self.servers);
+        let mut cluster = Cluster::start_with_log(self.servers, self.max_log);
+        let sampler = Sampler::start(&cluster);
         for round in 0..3 {
             let stop = AtomicBool::new(false);
             let account = std::thread::scope(|scope| {
@@ -34,7 +40,7 @@ impl Generic {
                         scope.spawn(move || put_then_append_and_get(client, &endpoints, random, stop))
                     })
                     .collect();
-                wait::let_pass(LOAD);
+                wait::let_pass(self.load);
                 stop.store(true, Ordering::Relaxed);
                 if self.restarts {
                     // The clients are still inside an operation; its retries must get it through.
@@ -58,6 +64,7 @@ impl Generic {
             );
         }
         cluster.wait_equal();
+        sampler.stop_and_check(&cluster, self.max_log, case);
     }
 }
 
@@ -82,13 +89,13 @@ fn put_then_append_and_get(client: usize, endpoints: &str, mut random: fastrand:
 
 #[test]
 fn k_a1_basic_one_client() {
-    Generic { clients: 1, servers: 5, restarts: false }.run();
+    Generic { clients: 1, servers: 5, restarts: false, max_log: MaxLog::Never, load: LOAD }.run("K-A1");
 }
 
-#[test]
-fn k_a2_speed_a_thousand_appends_in_sequence() {
+fn a_thousand_appends_in_sequence(max_log: MaxLog, case: &str) {
     const APPENDS: usize = 1000;
-    let cluster = Cluster::start(3);
+    let cluster = Cluster::start_with_log(3, max_log);
+    let sampler = Sampler::start(&cluster);
     let endpoints = cluster.endpoints();
     // As a user of the library has it, with its own defaults.
     let mut clerk = Clerk::new(endpoints.split(','), Options::default()).expect("a clerk");
@@ -102,24 +109,31 @@ fn k_a2_speed_a_thousand_appends_in_sequence() {
         position = Some(written.position);
     }
     let took = start.elapsed();
-    host::report(format!("K-A2: {APPENDS} acknowledged appends in sequence, {} us each", took.as_micros() / APPENDS as u128));
+    host::report(format!("{case}: {APPENDS} acknowledged appends in sequence, {} us each", took.as_micros() / APPENDS as u128));
     let value = clerk.get("speed").expect("a read").value.expect("the key is there").value;
     let account = Account { told: [(0, vec![Told::Done; APPENDS])].into(), longest: Duration::ZERO };
     account.check(0, &value);
     // The lab's own limit: three operations per heartbeat of 100 ms.
     assert!(took <= Duration::from_micros(33_300 * APPENDS as u64), "{APPENDS} appends took {took:?}");
+    sampler.stop_and_check(&cluster, max_log, case);
+}
+
+#[test]
+fn k_a2_speed_a_thousand_appends_in_sequence() {
+    a_thousand_appends_in_sequence(MaxLog::Never, "K-A2");
 }
 
 #[test]
 fn k_a3_concurrent_five_clients() {
-    Generic { clients: 5, servers: 5, restarts: false }.run();
+    Generic { clients: 5, servers: 5, restarts: false, max_log: MaxLog::Never, load: LOAD }.run("K-A3");
 }
 
 #[test]
 fn k_a5_five_clients_append_to_one_key() {
     const CLIENTS: usize = 5;
     const APPENDS: usize = 10;
-    let cluster = Cluster::start(3);
+    let cluster = Cluster::start_with_log(3, MaxLog::Never);
+    let sampler = Sampler::start(&cluster);
     Client::new(&cluster.endpoints(), wait::PATIENCE).put("one", "").expect("a put");
     std::thread::scope(|scope| {
         for client in 0..CLIENTS {
@@ -139,14 +153,30 @@ fn k_a5_five_clients_append_to_one_key() {
         account.check(client, &value);
     }
     assert_eq!(value.iter().filter(|byte| **byte == b'y').count(), CLIENTS * APPENDS);
+    sampler.stop_and_check(&cluster, MaxLog::Never, "K-A5");
 }
 
 #[test]
 fn k_a9_persist_one_client() {
-    Generic { clients: 1, servers: 5, restarts: true }.run();
+    Generic { clients: 1, servers: 5, restarts: true, max_log: MaxLog::Never, load: LOAD }.run("K-A9");
 }
 
 #[test]
 fn k_a10_persist_concurrent() {
-    Generic { clients: 5, servers: 5, restarts: true }.run();
+    Generic { clients: 5, servers: 5, restarts: true, max_log: MaxLog::Never, load: LOAD }.run("K-A10");
+}
+
+#[test]
+fn k_b3_speed_a_thousand_appends_in_sequence_among_snapshots() {
+    a_thousand_appends_in_sequence(MaxLog::LABS, "K-B3");
+}
+
+#[test]
+fn k_b4_snapshot_recover_one_client() {
+    Generic { clients: 1, servers: 5, restarts: true, max_log: MaxLog::LABS, load: LOAD_WITH_SNAPSHOTS }.run("K-B4");
+}
+
+#[test]
+fn k_b5_snapshot_recover_twenty_clients() {
+    Generic { clients: 20, servers: 5, restarts: true, max_log: MaxLog::LABS, load: LOAD_WITH_SNAPSHOTS }.run("K-B5");
 }

@@ -10,11 +10,13 @@ use std::time::{Duration, Instant};
 use kvcli::{Clerk, Expectation, Options, WriteOutcome};
 use tests::versions::{self, Call, Saw};
 use tests::wait::{PATIENCE, let_pass};
-use tests::{Cluster, host};
+use tests::{Cluster, MaxLog, Sampler, host};
 
 const KEY: &str = "k";
 const ROUNDS: usize = 3;
 const LOAD: Duration = Duration::from_secs(1);
+/// With snapshots too: a log of 1000 bytes is full every few milliseconds.
+const LOAD_WITH_SNAPSHOTS: Duration = Duration::from_millis(500);
 
 fn clerk(endpoints: &str) -> Clerk {
     Clerk::new(endpoints.split(','), Options { timeout: PATIENCE, ..Options::default() }).expect("a clerk")
@@ -25,12 +27,15 @@ struct Fight {
     clients: usize,
     servers: usize,
     restarts: bool,
+    max_log: MaxLog,
+    load: Duration,
 }
 
 impl Fight {
-    fn run(&self) {
+    fn run(&self, case: &str) {
         let seed = host::seed();
-        let mut cluster = Cluster::start(self.servers);
+        let mut cluster = Cluster::start_with_log(self.servers, self.max_log);
+        let sampler = Sampler::start(&cluster);
         let mut calls = Vec::new();
         for round in 0..ROUNDS {
             let stop = AtomicBool::new(false);
@@ -44,7 +49,7 @@ impl Fight {
                         scope.spawn(move || put_and_get(round, client, &endpoints, stop))
                     })
                     .collect();
-                let_pass(LOAD);
+                let_pass(self.load);
                 if self.restarts {
                     // The clients are told to stop only afterwards: every one of them is inside a call that has to be sent again.
                     cluster.kill_all();
@@ -66,6 +71,7 @@ impl Fight {
         let refused = calls.iter().filter(|call| matches!(call.saw, Saw::Refused { .. })).count();
         assert_eq!(refused > 0, self.clients > 1, "{refused} puts of {} clients were refused", self.clients);
         cluster.wait_equal();
+        sampler.stop_and_check(&cluster, self.max_log, case);
     }
 }
 
@@ -103,13 +109,13 @@ fn put_and_get(round: usize, client: usize, endpoints: &str, stop: &AtomicBool) 
 
 #[test]
 fn m_k1_basic_one_client() {
-    Fight { clients: 1, servers: 5, restarts: false }.run();
+    Fight { clients: 1, servers: 5, restarts: false, max_log: MaxLog::Never, load: LOAD }.run("M-K1");
 }
 
-#[test]
-fn m_k2_speed_a_thousand_conditional_puts_in_sequence() {
+fn a_thousand_conditional_puts_in_sequence(max_log: MaxLog, case: &str) {
     const PUTS: u64 = 1000;
-    let cluster = Cluster::start(3);
+    let cluster = Cluster::start_with_log(3, max_log);
+    let sampler = Sampler::start(&cluster);
     let mut clerk = clerk(&cluster.endpoints());
     let start = Instant::now();
     let mut position = None;
@@ -121,24 +127,45 @@ fn m_k2_speed_a_thousand_conditional_puts_in_sequence() {
         position = Some(written.position);
     }
     let took = start.elapsed();
-    host::report(format!("M-K2: {PUTS} conditional puts in sequence, {} us each", took.as_micros() / u128::from(PUTS)));
+    host::report(format!("{case}: {PUTS} conditional puts in sequence, {} us each", took.as_micros() / u128::from(PUTS)));
     let reading = clerk.get("speed").expect("a read").value.expect("the key is there");
     assert_eq!((reading.version, reading.value), (PUTS, (PUTS - 1).to_string().into_bytes()));
     // The lab's own limit: three operations per heartbeat of 100 ms.
     assert!(took <= Duration::from_micros(33_300 * PUTS), "{PUTS} puts took {took:?}");
+    sampler.stop_and_check(&cluster, max_log, case);
+}
+
+#[test]
+fn m_k2_speed_a_thousand_conditional_puts_in_sequence() {
+    a_thousand_conditional_puts_in_sequence(MaxLog::Never, "M-K2");
 }
 
 #[test]
 fn m_k3_concurrent_five_clients() {
-    Fight { clients: 5, servers: 5, restarts: false }.run();
+    Fight { clients: 5, servers: 5, restarts: false, max_log: MaxLog::Never, load: LOAD }.run("M-K3");
 }
 
 #[test]
 fn m_k8_persist_one_client() {
-    Fight { clients: 1, servers: 5, restarts: true }.run();
+    Fight { clients: 1, servers: 5, restarts: true, max_log: MaxLog::Never, load: LOAD }.run("M-K8");
 }
 
 #[test]
 fn m_k9_persist_concurrent() {
-    Fight { clients: 5, servers: 5, restarts: true }.run();
+    Fight { clients: 5, servers: 5, restarts: true, max_log: MaxLog::Never, load: LOAD }.run("M-K9");
+}
+
+#[test]
+fn m_k16_speed_a_thousand_conditional_puts_in_sequence_among_snapshots() {
+    a_thousand_conditional_puts_in_sequence(MaxLog::LABS, "M-K16");
+}
+
+#[test]
+fn m_k17_snapshot_recover_one_client() {
+    Fight { clients: 1, servers: 5, restarts: true, max_log: MaxLog::LABS, load: LOAD_WITH_SNAPSHOTS }.run("M-K17");
+}
+
+#[test]
+fn m_k18_snapshot_recover_twenty_clients() {
+    Fight { clients: 20, servers: 5, restarts: true, max_log: MaxLog::LABS, load: LOAD_WITH_SNAPSHOTS }.run("M-K18");
 }

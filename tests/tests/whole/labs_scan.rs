@@ -1,5 +1,5 @@
-//! The labs' scans among puts, on real processes (rows T-B): what a client scans is exactly what it has put, before and after every node
-//! was killed.
+//! The labs' scans among puts, on real processes (rows T-B, and T-C with snapshots): what a client scans is exactly what it has put, before
+//! and after every node was killed.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -7,12 +7,14 @@ use std::time::{Duration, Instant};
 use kvcli::{Answer, Ask, Clerk, ClerkError, Options, Range, WriteOutcome};
 use tests::load::token;
 use tests::wait::{PATIENCE, let_pass};
-use tests::{Cluster, host};
+use tests::{Cluster, MaxLog, host};
 
 const SERVERS: usize = 5;
 const ROUNDS: u64 = 3;
 /// The labs load for 5 s; on two cores, 1 s shows the same.
 const LOAD: Duration = Duration::from_secs(1);
+/// With snapshots too: a log of 100 entries is full every few milliseconds.
+const LOAD_WITH_SNAPSHOTS: Duration = Duration::from_millis(500);
 
 fn clerk(endpoints: &str) -> Clerk {
     Clerk::new(endpoints.split(','), Options { timeout: PATIENCE, ..Options::default() }).expect("a clerk")
@@ -64,9 +66,34 @@ fn delete_all(endpoints: &str, puts: &[usize]) {
     }
 }
 
-fn put_scan_delete(clients: usize, restarts: bool) {
+/// A cluster that takes a snapshot at every so many entries. Below one it keeps a tail of half of `--max-log-bytes`, so the limit in bytes
+/// is about what so many entries take: a log is then at most some 1.7 times as many entries, with the tail.
+fn snapshot_at(size: usize, entries: u64) -> Cluster {
+    let mut cluster = Cluster::prepare(size);
+    let bytes = MaxLog::Bytes(entries * ENTRY_LEN);
+    cluster.run_args = ["--max-log-entries".into(), entries.to_string(), "--max-log-bytes".into(), bytes.arg()].into();
+    cluster.start_all();
+    cluster.wait_healthy();
+    cluster
+}
+
+/// A little more than what a put of these tests takes in the log: a header, its session and numbers, a key and a token.
+const ENTRY_LEN: u64 = 100;
+
+/// How many entries the log holds up to what was applied, on the node where that is the most.
+fn longest_log(cluster: &Cluster) -> u64 {
+    let status = cluster.status();
+    let of_node = |name: &str| {
+        let number = |field| status.number(name, field).expect("every node is up");
+        number("applied_index") + 1 - number("first_log_index")
+    };
+    cluster.nodes.iter().map(|node| of_node(&node.name)).max().expect("a node")
+}
+
+fn put_scan_delete(clients: usize, restarts: bool, snapshot_every: Option<u64>) {
     let seed = host::seed();
-    let mut cluster = Cluster::start(SERVERS);
+    let mut cluster = snapshot_every.map_or_else(|| Cluster::start(SERVERS), |entries| snapshot_at(SERVERS, entries));
+    let mut longest = 0;
     for round in 0..ROUNDS {
         let stop = AtomicBool::new(false);
         let puts: Vec<usize> = std::thread::scope(|scope| {
@@ -79,7 +106,7 @@ fn put_scan_delete(clients: usize, restarts: bool) {
                     scope.spawn(move || put_and_scan(client, &endpoints, random, stop))
                 })
                 .collect();
-            let_pass(LOAD);
+            let_pass(if snapshot_every.is_some() { LOAD_WITH_SNAPSHOTS } else { LOAD });
             let mut up = None;
             if restarts {
                 // The labs let the clients finish first. So, every one of them is inside a call that has to be sent again.
@@ -101,26 +128,89 @@ fn put_scan_delete(clients: usize, restarts: bool) {
         }
         delete_all(&cluster.endpoints(), &puts);
         assert_eq!(independent.scan(Range::default()).expect("a scan").count(), 0, "all keys are deleted");
+        if let Some(entries) = snapshot_every {
+            // A log that was read from its files reaches back to where the oldest of them begins, until the next snapshot.
+            for count in 0..entries {
+                independent.put("one more", count.to_string()).expect("a put");
+            }
+            independent.delete("one more").expect("a delete");
+            cluster.wait_equal();
+            longest = longest.max(longest_log(&cluster));
+        }
     }
     cluster.wait_equal();
+    if let Some(entries) = snapshot_every {
+        host::report(format!("{clients} clients: a log of at most {longest} entries, with a snapshot at every {entries}"));
+        // The labs' own limit.
+        assert!(longest <= 2 * entries, "a log of {longest} entries");
+    }
 }
 
 #[test]
 fn t_b1_basic_one_client() {
-    put_scan_delete(1, false);
+    put_scan_delete(1, false, None);
 }
 
 #[test]
 fn t_b2_concurrent_five_clients() {
-    put_scan_delete(5, false);
+    put_scan_delete(5, false, None);
 }
 
 #[test]
 fn t_b7_persist_one_client() {
-    put_scan_delete(1, true);
+    put_scan_delete(1, true, None);
 }
 
 #[test]
 fn t_b8_persist_concurrent() {
-    put_scan_delete(5, true);
+    put_scan_delete(5, true, None);
+}
+
+#[test]
+fn t_c1_a_node_that_was_cut_off_gets_what_was_put_and_loses_what_was_deleted() {
+    const ENTRIES: u64 = 10;
+    let mut cluster = snapshot_at(3, ENTRIES);
+    let mut writer = clerk(&cluster.endpoints());
+    writer.put("k1", "v1").expect("a put");
+    writer.put("k2", "v2").expect("a put");
+    cluster.wait_equal();
+    let status = cluster.status();
+    for node in &cluster.nodes {
+        let number = |field| status.number(&node.name, field);
+        assert_eq!((number("first_log_index"), number("snapshot_index")), (Some(1), Some(0)), "{} has no snapshot yet", node.name);
+    }
+
+    let victim = cluster.follower();
+    cluster.cut_off(victim);
+    for key in 100..115 {
+        writer.put(format!("k{key}"), "v").expect("a put");
+    }
+    writer.delete("k2").expect("a delete");
+    cluster.resume(victim);
+    cluster.wait_equal();
+    assert!(cluster.log(victim).contains("caught up"), "it was sent a snapshot: {}", cluster.log(victim));
+
+    let stale = |cluster: &Cluster, key: &str| cluster.kvcli_at([victim], ["get", "--stale", key]);
+    for (key, value) in [("k1", &b"v1"[..]), ("k100", b"v"), ("k114", b"v")] {
+        assert_eq!(stale(&cluster, key).expect_code(0).stdout, value, "{key}");
+    }
+    stale(&cluster, "k2").expect_code(1);
+    assert!(cluster.terminate(victim).success());
+    cluster.start_node(victim);
+    cluster.wait_healthy();
+    assert_eq!(stale(&cluster, "k1").expect_code(0).stdout, b"v1");
+    stale(&cluster, "k2").expect_code(1);
+    let longest = longest_log(&cluster);
+    host::report(format!("T-C1: a log of at most {longest} entries, with a snapshot at every {ENTRIES}"));
+    assert!(longest <= 2 * ENTRIES, "a log of {longest} entries");
+}
+
+#[test]
+fn t_c2_snapshot_recover_one_client() {
+    put_scan_delete(1, true, Some(100));
+}
+
+#[test]
+fn t_c3_snapshot_recover_twenty_clients() {
+    put_scan_delete(20, true, Some(100));
 }

@@ -18,6 +18,7 @@ mod labs_puts; // the labs' conditional puts
 mod labs_raft; // the labs' raft cases that are about real connections
 mod labs_rsm; // the labs' replicated counter
 mod labs_scan; // the labs' scans among puts
+mod labs_snapshots; // the labs' cases that are about snapshots alone
 mod limits; // what does not fit is refused, and room that is made is used
 mod many_keys; // loaded, dumped, scanned and swapped while nodes die
 mod paused; // a leader that slept answers nothing stale
