@@ -1,7 +1,7 @@
 //! The labs' key/value cases on real processes (rows K-A, and K-B as far as they are K-A with snapshots, of
 //! `tests/lab-cases.tsv`).
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use kvcli::{Clerk, Options};
@@ -29,18 +29,20 @@ impl Generic {
         let mut cluster = Cluster::start_with_log(self.servers, self.max_log);
         let sampler = Sampler::start(&cluster);
         for round in 0..3 {
-            let stop = AtomicBool::new(false);
+            let (stop, done) = (AtomicBool::new(false), AtomicUsize::new(0));
             let account = std::thread::scope(|scope| {
                 let clients: Vec<_> = (0..self.clients)
                     .map(|client| {
                         let mut random = fastrand::Rng::with_seed(seed ^ (round << 32) ^ client as u64);
                         let mut order: Vec<usize> = (0..self.servers).collect();
                         random.shuffle(&mut order); // every clerk has its own idea of who is first
-                        let (endpoints, stop) = (cluster.endpoints_of(order), &stop);
-                        scope.spawn(move || put_then_append_and_get(client, &endpoints, random, stop))
+                        let (endpoints, stop, done) = (cluster.endpoints_of(order), &stop, &done);
+                        scope.spawn(move || put_then_append_and_get(client, &endpoints, random, stop, done))
                     })
                     .collect();
                 wait::let_pass(self.load);
+                // However slow the disk is just now.
+                wait::wait_until("the clients have written", wait::PATIENCE, || done.load(Ordering::Relaxed) > self.clients);
                 stop.store(true, Ordering::Relaxed);
                 if self.restarts {
                     // The clients are still inside an operation; its retries must get it through.
@@ -69,7 +71,7 @@ impl Generic {
 }
 
 /// One client with its own key: half appends, half reads that must return exactly what it has written.
-fn put_then_append_and_get(client: usize, endpoints: &str, mut random: fastrand::Rng, stop: &AtomicBool) -> Vec<Told> {
+fn put_then_append_and_get(client: usize, endpoints: &str, mut random: fastrand::Rng, stop: &AtomicBool, done: &AtomicUsize) -> Vec<Told> {
     let (mut clerk, key) = (Client::new(endpoints, wait::PATIENCE), client.to_string());
     let (mut told, mut expected) = (Vec::new(), String::new());
     clerk.put(&key, "").expect("a put finishes");
@@ -78,6 +80,7 @@ fn put_then_append_and_get(client: usize, endpoints: &str, mut random: fastrand:
             let token = token(client, told.len());
             clerk.append(&key, &token).expect("an append finishes");
             told.push(Told::Done);
+            done.fetch_add(1, Ordering::Relaxed);
             expected += &token;
         } else {
             let value = clerk.get(&key).expect("a read finishes");

@@ -4,13 +4,13 @@
 //! the same number and is told what became of it: so in every run, and not only in a quiet one, each put is answered, and the version of
 //! the key is the number of those that were told "done".
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use kvcli::{Clerk, Expectation, Options, WriteOutcome};
 use tests::versions::{self, Call, Saw};
 use tests::wait::{PATIENCE, let_pass};
-use tests::{Cluster, MaxLog, Sampler, host};
+use tests::{Cluster, MaxLog, Sampler, host, wait_until};
 
 const KEY: &str = "k";
 const ROUNDS: usize = 3;
@@ -38,18 +38,20 @@ impl Fight {
         let sampler = Sampler::start(&cluster);
         let mut calls = Vec::new();
         for round in 0..ROUNDS {
-            let stop = AtomicBool::new(false);
+            let (stop, done) = (AtomicBool::new(false), AtomicUsize::new(0));
             let mut up = None;
             let of_round = std::thread::scope(|scope| {
                 let clients: Vec<_> = (0..self.clients)
                     .map(|client| {
                         let mut order: Vec<usize> = (0..self.servers).collect();
                         fastrand::Rng::with_seed(seed ^ ((round as u64) << 32) ^ client as u64).shuffle(&mut order);
-                        let (endpoints, stop) = (cluster.endpoints_of(order), &stop);
-                        scope.spawn(move || put_and_get(round, client, &endpoints, stop))
+                        let (endpoints, stop, done) = (cluster.endpoints_of(order), &stop, &done);
+                        scope.spawn(move || put_and_get(round, client, &endpoints, stop, done))
                     })
                     .collect();
                 let_pass(self.load);
+                // However slow the disk is just now.
+                wait_until("the clients have put", PATIENCE, || done.load(Ordering::Relaxed) > self.clients);
                 if self.restarts {
                     // The clients are told to stop only afterwards: every one of them is inside a call that has to be sent again.
                     cluster.kill_all();
@@ -76,7 +78,7 @@ impl Fight {
 }
 
 /// One client: a read, then a put on the version that it saw, and so on.
-fn put_and_get(round: usize, client: usize, endpoints: &str, stop: &AtomicBool) -> Vec<Call> {
+fn put_and_get(round: usize, client: usize, endpoints: &str, stop: &AtomicBool, done: &AtomicUsize) -> Vec<Call> {
     let (mut clerk, mut calls) = (clerk(endpoints), Vec::<Call>::new());
     let mut mine = None;
     while !stop.load(Ordering::Relaxed) {
@@ -97,6 +99,7 @@ fn put_and_get(round: usize, client: usize, endpoints: &str, stop: &AtomicBool) 
             WriteOutcome::Swapped => {
                 assert_eq!(written.version, seen + 1, "a put makes the next version");
                 mine = Some((written.version, value.clone()));
+                done.fetch_add(1, Ordering::Relaxed);
                 Saw::Put { version: written.version, value }
             }
             WriteOutcome::NotSwapped => Saw::Refused { expected: seen, found: written.version },

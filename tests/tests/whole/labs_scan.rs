@@ -1,13 +1,13 @@
 //! The labs' scans among puts, on real processes (rows T-B, and T-C with snapshots): what a client scans is exactly what it has put, before
 //! and after every node was killed.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use kvcli::{Answer, Ask, Clerk, ClerkError, Options, Range, WriteOutcome};
 use tests::load::token;
 use tests::wait::{PATIENCE, let_pass};
-use tests::{Cluster, MaxLog, host};
+use tests::{Cluster, MaxLog, host, wait_until};
 
 const SERVERS: usize = 5;
 const ROUNDS: u64 = 3;
@@ -42,13 +42,14 @@ fn tokens(client: usize, count: usize) -> Vec<Vec<u8>> {
 }
 
 /// One client: half puts under a key of its own each, half scans of all of them. How many it has put, and when its last call was over.
-fn put_and_scan(client: usize, endpoints: &str, mut random: fastrand::Rng, stop: &AtomicBool) -> (usize, Instant) {
+fn put_and_scan(client: usize, endpoints: &str, mut random: fastrand::Rng, stop: &AtomicBool, done: &AtomicUsize) -> (usize, Instant) {
     let (mut clerk, mut count) = (clerk(endpoints), 0);
     while !stop.load(Ordering::Relaxed) {
         if random.bool() {
             let written = clerk.put(key(client, count), token(client, count)).expect("a put finishes");
             assert_eq!((written.outcome, written.version), (WriteOutcome::Done, 1), "the key is new, and put once");
             count += 1;
+            done.fetch_add(1, Ordering::Relaxed);
         } else {
             assert!(scan(&mut clerk, client) == tokens(client, count), "client {client} scans something else than its {count} puts");
         }
@@ -95,18 +96,20 @@ fn put_scan_delete(clients: usize, restarts: bool, snapshot_every: Option<u64>) 
     let mut cluster = snapshot_every.map_or_else(|| Cluster::start(SERVERS), |entries| snapshot_at(SERVERS, entries));
     let mut longest = 0;
     for round in 0..ROUNDS {
-        let stop = AtomicBool::new(false);
+        let (stop, done) = (AtomicBool::new(false), AtomicUsize::new(0));
         let puts: Vec<usize> = std::thread::scope(|scope| {
             let threads: Vec<_> = (0..clients)
                 .map(|client| {
                     let mut random = fastrand::Rng::with_seed(seed ^ (round << 32) ^ client as u64);
                     let mut order: Vec<usize> = (0..SERVERS).collect();
                     random.shuffle(&mut order);
-                    let (endpoints, stop) = (cluster.endpoints_of(order), &stop);
-                    scope.spawn(move || put_and_scan(client, &endpoints, random, stop))
+                    let (endpoints, stop, done) = (cluster.endpoints_of(order), &stop, &done);
+                    scope.spawn(move || put_and_scan(client, &endpoints, random, stop, done))
                 })
                 .collect();
             let_pass(if snapshot_every.is_some() { LOAD_WITH_SNAPSHOTS } else { LOAD });
+            // However slow the disk is just now.
+            wait_until("the clients have put", PATIENCE, || done.load(Ordering::Relaxed) > clients);
             let mut up = None;
             if restarts {
                 // The labs let the clients finish first. So, every one of them is inside a call that has to be sent again.
