@@ -20,6 +20,7 @@ mod labs_rsm; // the labs' replicated counter
 mod labs_scan; // the labs' scans among puts
 mod labs_snapshots; // the labs' cases that are about snapshots alone
 mod limits; // what does not fit is refused, and room that is made is used
+mod load_resumed; // a load goes on while what it sent before is still on its way
 mod many_keys; // loaded, dumped, scanned and swapped while nodes die
 mod paused; // a leader that slept answers nothing stale
 mod quiet; // a healthy node is one thread that has nothing to say

@@ -5,7 +5,7 @@ use tests::lossy::Ways;
 use tests::{Cluster, Ran, programs};
 
 /// What is printed behind "finish safely with: ": a line for a shell.
-fn finish_line(ran: &Ran) -> String {
+pub(crate) fn finish_line(ran: &Ran) -> String {
     let line = ran.stderr.lines().find_map(|line| line.strip_prefix("finish safely with: "));
     let line = line.unwrap_or_else(|| panic!("no way to settle it\n{ran}"));
     assert!(line.starts_with("kvcli --resume kv"), "{line}");
@@ -13,7 +13,7 @@ fn finish_line(ran: &Ran) -> String {
 }
 
 /// Runs the line as it was printed, as somebody would who pastes it.
-fn paste(line: &str) -> Ran {
+pub(crate) fn paste(line: &str) -> Ran {
     let kvcli = programs::kvcli();
     let path = format!("{}:{}", kvcli.parent().expect("a directory").display(), std::env::var("PATH").unwrap_or_default());
     let mut command = programs::command("sh");
