@@ -31,6 +31,8 @@ pub trait Disk {
     fn file_len(&mut self, file: &Self::File) -> io::Result<u64>;
     /// Writes all of `bytes`, extending the file if need be.
     fn write_at(&mut self, file: &Self::File, offset: u64, bytes: &[u8]) -> io::Result<()>;
+    /// Cuts a file off at `len` bytes, of which it has more.
+    fn set_len(&mut self, file: &Self::File, len: u64) -> io::Result<()>;
     /// Returns once everything written to the file is on the disk.
     fn sync(&mut self, file: &Self::File) -> io::Result<()>;
     /// Begins what `sync` does; at most one is under way.

@@ -459,9 +459,17 @@ impl Inode {
 
     /// Back to the length that is on the disk.
     fn truncate(&mut self) {
-        self.len = self.durable_len;
+        self.cut(self.durable_len);
+    }
+
+    /// Bytes that are cut off may be zeros after a crash that brings the length back.
+    fn cut(&mut self, len: u64) {
+        self.len = len;
         let len = usize::try_from(self.len).expect("a fake file fits in memory");
-        self.sectors.truncate(len.div_ceil(SECTOR_LEN));
+        let sectors = len.div_ceil(SECTOR_LEN);
+        self.sectors.truncate(sectors);
+        self.dirty.retain(|sector, _| *sector < sectors);
+        self.lost.retain(|sector, _| *sector < sectors);
         if let (Some(Some(last)), true) = (self.sectors.last_mut(), !len.is_multiple_of(SECTOR_LEN)) {
             Rc::make_mut(last)[len % SECTOR_LEN..].fill(0);
         }
@@ -540,6 +548,13 @@ impl Disk for FakeDisk {
             return Err(io::Error::other("fake disk: injected write failure"));
         }
         inode.write(offset, bytes);
+        Ok(())
+    }
+
+    fn set_len(&mut self, file: &FakeFile, len: u64) -> io::Result<()> {
+        let mut state = self.state();
+        state.step()?;
+        state.inode(file)?.cut(len);
         Ok(())
     }
 

@@ -45,6 +45,7 @@ mod lock; // one process per directory
 
 mod batch; // what one save writes
 mod cache; // the newest entries, in memory
+mod garbage; // files on their way out
 mod recovery; // what a crash can leave, and what it cannot
 mod segment; // a file of batches
 mod spare; // the next one, made ready ahead

@@ -35,5 +35,7 @@ pub const READ_AHEAD_LEN_MAX: usize = 256 << 10;
 pub const SNAPSHOT_CHUNK_LEN: usize = 64 << 10;
 /// Longest chunk that a reader accepts, bytes: what it must hold before anything can be believed.
 pub const SNAPSHOT_CHUNK_LEN_MAX: usize = 256 << 10;
+/// Bytes of a file that nobody needs that are freed at once: one or two milliseconds.
+pub const TRIM_SLICE_LEN: u64 = 4 << 20;
 /// Bytes of a snapshot read at once while it is loaded.
 pub const SNAPSHOT_READ_LEN: usize = 1 << 20;

@@ -99,6 +99,10 @@ impl Disk for RealDisk {
         file.write_all_at(bytes, offset)
     }
 
+    fn set_len(&mut self, file: &File, len: u64) -> io::Result<()> {
+        file.set_len(len)
+    }
+
     fn sync(&mut self, file: &File) -> io::Result<()> {
         let start = Instant::now();
         let result = file.sync_data(); // fdatasync: the length is synced too when it changed

@@ -36,6 +36,7 @@ use raft::{ClusterId, EntryId, EntryMeta, HardState, Index, Term};
 use crate::batch::{self, BadTail, BatchFields, BatchHeader, BatchKind, Tip, Walk, walk};
 use crate::disk::{Disk, nonzero_len, read_all, write_zeros};
 use crate::error::{Damage, Nonsense, OpenError};
+use crate::garbage::TEMPORARY;
 use crate::identity::Identity;
 use crate::limits::{SEGMENT_LEN_MAX, SEGMENT_LEN_MIN};
 use crate::segment::{HeaderError, LOG_DIR, Place, SEGMENT_HEADER_LEN, Segment, SegmentHeader, SegmentName, next_segment_len};
@@ -112,6 +113,7 @@ pub(crate) fn recover<D: Disk>(disk: &mut D, cluster_id: ClusterId, segment_len:
         // The last life may have failed at syncing this header, or the file behind.
         spare.finish(disk, cluster_id).map_err(io_error(name.next()))?;
     }
+    remove_garbage(disk)?;
     disk.sync_dir(LOG_DIR).and_then(|()| disk.sync_dir("")).map_err(|source| OpenError::Io { file: LOG_DIR.to_owned(), source })?;
     let newest = found.newest;
     let snapshots = Snapshots::open(disk, cluster_id, found)?;
@@ -119,6 +121,16 @@ pub(crate) fn recover<D: Disk>(disk: &mut D, cluster_id: ClusterId, segment_len:
     let (recovered, places) = replay.into_recovered(newest);
     let (current, used) = (Segment { name, size, file }, offset + bytes.len() as u64);
     Ok(Recovery { recovered, places, sealed, oldest, current, used, spare, snapshots, holds_snapshot })
+}
+
+/// Removes what a crash left of segments that were on their way out.
+fn remove_garbage<D: Disk>(disk: &mut D) -> Result<(), OpenError> {
+    let is_garbage = |name: &String| name.strip_suffix(TEMPORARY).and_then(SegmentName::parse).is_some();
+    let names = disk.list(LOG_DIR).map_err(|source| OpenError::Io { file: LOG_DIR.to_owned(), source })?;
+    for path in names.iter().filter(|name| is_garbage(name)).map(|name| format!("{LOG_DIR}/{name}")) {
+        disk.remove(&path).map_err(|source| OpenError::Io { file: path, source })?;
+    }
+    Ok(())
 }
 
 /// What the disk says, before anything is written.

@@ -13,7 +13,8 @@
 //! A segment is written ahead: zeros first, slice by slice, each synced; then the header, synced; then the *next* segment's file is
 //! created, empty, and the directory synced; only then may a batch be written here. So while a segment holds a batch, the file after
 //! it exists: no file of the log can vanish unnoticed, the last one included. And a write into zeros that are on the disk already
-//! changes no metadata, so its sync waits for data alone.
+//! changes no metadata, so its sync waits for data alone. The oldest go, one after the other, when a snapshot covers what they hold; if one
+//! goes that was still needed, the log begins above the end of the newest snapshot, which is noticed too.
 //!
 //! A batch longer than the segment made ready for it has that made longer: the empty file behind is removed first, durably, for the
 //! header must be written again, and a crash may tear it. A segment that holds no batch may thus have no good header if, and only if,

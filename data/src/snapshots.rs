@@ -10,6 +10,7 @@ use raft::{ClusterId, EntryId, TERM_AND_INDEX_LIMIT};
 
 use crate::disk::Disk;
 use crate::error::{OpenError, StoreError};
+use crate::garbage::TEMPORARY;
 use crate::limits::SNAPSHOT_READ_LEN;
 use crate::snapshot::{
     SNAPSHOT_DIR, SNAPSHOT_HEADER_LEN, SnapshotDamage, SnapshotDecoder, SnapshotEncoder, SnapshotFault, SnapshotInfo, SnapshotMeta,
@@ -18,7 +19,6 @@ use crate::snapshot::{
 
 /// Where a snapshot from a peer is gathered.
 const INCOMING: &str = "snapshot/incoming.tmp";
-const UNFINISHED: &str = ".tmp";
 
 /// The snapshots in a data directory.
 #[derive(Debug)]
@@ -68,7 +68,7 @@ pub(crate) fn survey<D: Disk>(disk: &mut D, cluster_id: ClusterId) -> Result<Fou
         other => other.map_err(open_error(SNAPSHOT_DIR))?,
     };
     let newest = names.iter().filter_map(|name| parse_snapshot_name(name)).max();
-    let is_leftover = |name: &str| match name.strip_suffix(UNFINISHED) {
+    let is_leftover = |name: &str| match name.strip_suffix(TEMPORARY) {
         Some(whole) => parse_snapshot_name(whole).is_some() || INCOMING.ends_with(&format!("/{name}")),
         None => parse_snapshot_name(name).is_some_and(|last| Some(last) != newest),
     };
@@ -287,23 +287,15 @@ impl<F> Snapshots<F> {
         self.pinned = last;
     }
 
-    /// The oldest file that nobody needs.
-    fn removable(&self) -> Option<EntryId> {
+    /// The oldest complete one that nobody needs.
+    pub(crate) fn removable(&self) -> Option<EntryId> {
         self.older.iter().copied().find(|last| Some(*last) != self.pinned)
     }
 
-    pub(crate) fn needs_trim(&self) -> bool {
-        self.removable().is_some()
-    }
-
-    /// Removes one file that nobody needs. Whether there was one.
-    pub(crate) fn trim<D: Disk<File = F>>(&mut self, disk: &mut D) -> Result<bool, StoreError> {
-        let Some(last) = self.removable() else { return Ok(false) };
+    /// Its file is about to be removed.
+    pub(crate) fn forget(&mut self, last: EntryId) {
         self.reader.take_if(|(info, _)| info.meta.last == last);
         self.older.retain(|older| *older != last);
-        remove(disk, &snapshot_path(last))?;
-        disk.sync_dir(SNAPSHOT_DIR).map_err(store_error(SNAPSHOT_DIR, "sync"))?;
-        Ok(true)
     }
 
     /// Gives a synced file its name.
@@ -367,7 +359,7 @@ pub(crate) fn load<D: Disk>(
 }
 
 fn taking_path(last: EntryId) -> String {
-    snapshot_path(last) + UNFINISHED
+    snapshot_path(last) + TEMPORARY
 }
 
 fn create_anew<D: Disk>(disk: &mut D, path: &str) -> io::Result<D::File> {

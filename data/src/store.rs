@@ -12,6 +12,7 @@ use crate::cache::Cache;
 use crate::checksum::{Seed, checksum};
 use crate::disk::{Disk, SyncStatus};
 use crate::error::{OpenError, StoreError};
+use crate::garbage::Garbage;
 use crate::identity::Identity;
 use crate::limits::{BATCH_BODY_LEN_MAX, CACHE_BYTES_DEFAULT, LOG_BYTES_DEFAULT, READ_AHEAD_LEN_MAX, READ_LEN_MAX};
 use crate::recovery::{Recovered, Recovery, recover};
@@ -63,6 +64,8 @@ pub struct Store<D: Disk> {
     /// The first segment that was not removed.
     oldest: SegmentName,
     snapshots: Snapshots<D::File>,
+    /// A large file that is being freed.
+    garbage: Option<Garbage<D::File>>,
     /// The older segment that was read from last.
     reader: Option<(SegmentName, D::File)>,
     base: EntryId,
@@ -119,6 +122,7 @@ impl<D: Disk> Store<D> {
             spare,
             oldest,
             snapshots,
+            garbage: None,
             reader: None,
             base: recovered.base,
             entry_bytes: places.iter().map(|place| u64::from(place.len)).sum(),

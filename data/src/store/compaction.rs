@@ -16,8 +16,9 @@ use raft::{EntryId, HardState, Index};
 use crate::batch::{self, BatchFields, BatchKind};
 use crate::disk::Disk;
 use crate::error::{OpenError, StoreError};
-use crate::segment::{LOG_DIR, SegmentName};
-use crate::snapshot::{SnapshotInfo, SnapshotMeta};
+use crate::garbage::Garbage;
+use crate::segment::SegmentName;
+use crate::snapshot::{SnapshotInfo, SnapshotMeta, snapshot_path};
 use crate::snapshots;
 use crate::store::{Ahead, HARD_STATE_LEN, Store, io_error};
 use crate::terms::Terms;
@@ -155,23 +156,36 @@ impl<D: Disk> Store<D> {
     /// Whether there is a file that nobody needs. Call `trim_slice` once per turn while there is.
     pub fn needs_trim(&self) -> bool {
         // Not beside a pending save: it may be the first batch of its segment. One that waits for room is not begun, and may get it.
-        !self.poisoned && self.pending.is_none() && (self.oldest < self.oldest_needed() || self.snapshots.needs_trim())
+        let unneeded = self.garbage.is_some() || self.oldest < self.oldest_needed() || self.snapshots.removable().is_some();
+        !self.poisoned && self.pending.is_none() && unneeded
     }
 
-    /// Removes one such file, for that takes milliseconds if it is large.
+    /// Removes one such file, or a slice of one that is large.
     pub fn trim_slice(&mut self) -> Result<(), StoreError> {
         if !self.needs_trim() && !self.poisoned {
             return Ok(());
         }
         self.guarded(|store| {
-            if store.snapshots.trim(&mut store.disk)? {
+            if let Some(garbage) = store.garbage.take() {
+                let path = garbage.path().to_owned();
+                store.garbage =
+                    garbage.shorten(&mut store.disk).map_err(|source| StoreError::Io { file: path, what: "removing", source })?;
                 return Ok(());
             }
-            let name = store.oldest;
-            store.reader.take_if(|(reader, _)| *reader == name);
-            store.disk.remove(&name.path()).map_err(io_error(name, "remove"))?;
-            store.disk.sync_dir(LOG_DIR).map_err(io_error(name, "removing"))?;
-            store.oldest = name.next();
+            let path = match store.snapshots.removable() {
+                Some(last) => {
+                    store.snapshots.forget(last);
+                    snapshot_path(last)
+                }
+                None => {
+                    let name = store.oldest;
+                    store.reader.take_if(|(reader, _)| *reader == name);
+                    store.oldest = name.next();
+                    name.path()
+                }
+            };
+            let discarded = Garbage::discard(&mut store.disk, &path);
+            store.garbage = discarded.map_err(|source| StoreError::Io { file: path, what: "removing", source })?;
             Ok(())
         })
     }

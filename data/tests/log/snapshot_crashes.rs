@@ -1,7 +1,7 @@
 //! Any crash at any step of taking, receiving and installing snapshots, and of dropping what they cover; and a full disk at any step.
 
-use data::StoreError;
 use data::fake::FakeDisk;
+use data::{SnapshotMeta, StoreError};
 use fastrand::Rng;
 use raft::{HardState, Term};
 
@@ -464,4 +464,72 @@ impl Counts {
             *sum += count;
         }
     }
+}
+
+/// A node that has a segment and an older snapshot to remove, both large.
+fn with_large_files<'a>(disk: &FakeDisk, known: &'a mut Known) -> Node<'a> {
+    let mut node = Node::open(disk, known).expect("a new log opens");
+    let mut fill = || {
+        node.new_term(1)?;
+        node.append(9 << 20)?;
+        for _ in 0..6 {
+            node.append(900)?;
+        }
+        node.commit()?;
+        node.store.begin_snapshot(SnapshotMeta { last: node.model().id_at(4), time_ms: 40 })?;
+        node.store.write_snapshot(&vec![7; 10 << 20])?;
+        assert!(node.store.finish_snapshot()?.is_some());
+        node.take(7, 1 << 20)?;
+        node.compact(7)
+    };
+    fill().expect("the disk is healthy");
+    assert_eq!(large_files(disk).len(), 2);
+    node
+}
+
+fn large_files(disk: &FakeDisk) -> Vec<u64> {
+    let len = |path: &String| disk.content(path).map_or(0, |bytes| bytes.len() as u64);
+    disk.files().iter().map(len).filter(|len| 4 << 20 < *len).collect()
+}
+
+fn temporary_files(disk: &FakeDisk) -> Vec<String> {
+    disk.files().into_iter().filter(|path| path.ends_with(".tmp")).collect()
+}
+
+#[test]
+fn a_large_file_goes_slice_by_slice() {
+    let (disk, mut known) = (new_disk(), Known::new());
+    let mut node = with_large_files(&disk, &mut known);
+    let (mut used, mut calls) = (disk.used(), 0);
+    while node.trim().expect("the disk is healthy") {
+        assert!(used - disk.used() <= 4 << 20, "{used} bytes, then {}", disk.used());
+        (used, calls) = (disk.used(), calls + 1);
+    }
+    assert!(8 <= calls, "{calls} calls");
+    assert!(large_files(&disk).is_empty() && temporary_files(&disk).is_empty(), "{:?}", disk.files());
+}
+
+#[test]
+fn a_crash_between_the_slices_of_a_file_that_goes_leaves_nothing_that_counts() {
+    let (disk, mut known) = (new_disk(), Known::new());
+    let mut node = with_large_files(&disk, &mut known);
+    let before = disk.steps();
+    while node.trim().expect("the disk is healthy") {}
+    let steps = disk.steps() - before;
+    let mut seen = 0;
+    for cut in 0..steps {
+        // A start removes the older snapshot at once, so every life is a new one.
+        let (disk, mut known) = (new_disk(), Known::new());
+        let mut node = with_large_files(&disk, &mut known);
+        disk.stop_after(cut);
+        while node.trim().is_ok() {}
+        seen += temporary_files(&disk).len();
+        for (what, crash) in CRASHES {
+            let (disk, mut known) = (disk.fork(), node.known.clone());
+            crash(&disk);
+            drop(known.open(&disk).unwrap_or_else(|error| panic!("step {cut}, {what}: {error}")));
+            assert!(temporary_files(&disk).is_empty(), "step {cut}, {what}: {:?}", disk.files());
+        }
+    }
+    assert!(6 <= seen, "{seen} temporary files: the slices were not cut short");
 }
