@@ -1,12 +1,15 @@
 //! Frozen views: a map as it was at one log position, read in slices while writes go on.
 //!
 //! A view is a cursor over the *live* map. What a write is about to change ahead of the cursor is kept aside first; what lies behind has
-//! been read already. So a view costs nothing until keys ahead of it change, and then as much as their old values. That memory is
-//! bounded for all views of a map together: beyond it the view that holds most is cut off, and its reader is told, whenever it comes back.
+//! been read already. So a view costs nothing until keys ahead of it change, and then as much as their old values; what several views
+//! keep of one write they share. That memory is bounded for all views of a map together: beyond it the view that holds most is cut off,
+//! and its reader is told, whenever it comes back.
 
 use std::borrow::Borrow;
-use std::collections::BTreeMap;
+use std::cmp::Ordering;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
+use std::rc::Rc;
 
 use raft::Index;
 
@@ -32,7 +35,17 @@ impl Weight for Box<[u8]> {
 pub(crate) struct Views<K, V> {
     open: BTreeMap<ViewId, View<K, V>>,
     last_id: u64,
+    /// Of all of them; what they share is counted once.
     kept_bytes: usize,
+}
+
+/// What one write has changed, shared by the views that it was ahead of. In the order of the keys.
+struct Kept<K, V>(Rc<Old<K, V>>);
+
+struct Old<K, V> {
+    key: K,
+    /// As it was; `None`: there was no such key.
+    value: Option<V>,
 }
 
 struct View<K, V> {
@@ -43,8 +56,9 @@ struct View<K, V> {
     from: Bound<K>,
     /// The first key that is not read any more.
     to: Option<K>,
-    /// Keys ahead that have changed since, as they were; `None`: there was no such key.
-    kept: BTreeMap<K, Option<V>>,
+    /// Keys ahead that have changed since, as they were.
+    kept: BTreeSet<Kept<K, V>>,
+    /// With what others share: how much this one has fallen behind.
     kept_bytes: usize,
 }
 
@@ -66,12 +80,12 @@ impl<K, V> Default for Views<K, V> {
 impl<K: Ord + Clone + Weight, V: Clone + Weight> Views<K, V> {
     /// Begins to read the keys from `from` (included) to `to` (not included) as they are now, with everything up to `position` applied.
     pub(crate) fn open(&mut self, position: Index, from: K, to: Option<K>) -> ViewId {
-        self.insert(View { position, is_snapshot: false, from: Bound::Included(from), to, kept: BTreeMap::new(), kept_bytes: 0 })
+        self.insert(View { position, is_snapshot: false, from: Bound::Included(from), to, kept: BTreeSet::new(), kept_bytes: 0 })
     }
 
     /// Begins to read everything, for a snapshot.
     pub(crate) fn open_whole(&mut self, position: Index) -> ViewId {
-        self.insert(View { position, is_snapshot: true, from: Bound::Unbounded, to: None, kept: BTreeMap::new(), kept_bytes: 0 })
+        self.insert(View { position, is_snapshot: true, from: Bound::Unbounded, to: None, kept: BTreeSet::new(), kept_bytes: 0 })
     }
 
     fn insert(&mut self, view: View<K, V>) -> ViewId {
@@ -90,7 +104,7 @@ impl<K: Ord + Clone + Weight, V: Clone + Weight> Views<K, V> {
     /// Forgets a view.
     pub(crate) fn close(&mut self, id: ViewId) {
         if let Some(view) = self.open.remove(&id) {
-            self.kept_bytes -= view.kept_bytes;
+            view.kept.into_iter().for_each(|kept| self.release(kept));
         }
     }
 
@@ -100,22 +114,47 @@ impl<K: Ord + Clone + Weight, V: Clone + Weight> Views<K, V> {
         Q: Ord + ToOwned + ?Sized,
         K: Borrow<Q> + From<Q::Owned>,
     {
-        if self.open.is_empty() {
+        if !self.open.values().any(|view| view.is_ahead(key)) {
             return;
         }
-        for view in self.open.values_mut() {
-            if view.is_ahead(key) && !view.kept.contains_key(key) {
-                let key = K::from(key.to_owned());
-                let bytes = kept_bytes(&key, value);
-                view.kept.insert(key, value.cloned());
-                view.kept_bytes += bytes;
-                self.kept_bytes += bytes;
+        let key = K::from(key.to_owned());
+        let content = key.bytes() + value.map_or(0, V::bytes);
+        let mut shared: Option<Kept<K, V>> = None;
+        let mut last = None;
+        while let Some(id) = self.open.range((last.map_or(Bound::Unbounded, Bound::Excluded), Bound::Unbounded)).next().map(|(id, _)| *id) {
+            last = Some(id);
+            if self.open.get(&id).is_none_or(|view| !view.is_ahead(key.borrow()) || view.kept.contains(&key)) {
+                continue;
             }
+            // Room is made before anything is kept; perhaps by this very view.
+            self.make_room(KEPT_OVERHEAD + if shared.is_none() { content } else { 0 });
+            let Some(view) = self.open.get_mut(&id) else { continue };
+            let kept = shared.get_or_insert_with(|| {
+                self.kept_bytes += content;
+                Kept(Rc::new(Old { key: key.clone(), value: value.cloned() }))
+            });
+            view.kept.insert(Kept(Rc::clone(&kept.0)));
+            view.kept_bytes += KEPT_OVERHEAD + content;
+            self.kept_bytes += KEPT_OVERHEAD;
         }
-        while self.kept_bytes > VIEW_BYTES_MAX {
+        // All who shared it may have been cut off since.
+        if shared.is_some_and(|kept| Rc::strong_count(&kept.0) == 1) {
+            self.kept_bytes -= content;
+        }
+    }
+
+    /// Cuts off whoever holds most, until so many bytes more may be kept or nobody is left.
+    fn make_room(&mut self, bytes: usize) {
+        while self.kept_bytes + bytes > VIEW_BYTES_MAX {
             let greediest = self.open.iter().max_by_key(|(_, view)| (!view.is_snapshot, view.kept_bytes)).map(|(id, _)| *id);
-            self.close(greediest.expect("kept bytes belong to a view"));
+            let Some(greediest) = greediest else { return };
+            self.close(greediest);
         }
+    }
+
+    /// A view no longer keeps it: what others do not keep either is gone.
+    fn release(&mut self, kept: Kept<K, V>) {
+        self.kept_bytes -= KEPT_OVERHEAD + if Rc::strong_count(&kept.0) == 1 { kept.content() } else { 0 };
     }
 
     /// Reads on: gives `take` each key and value of the view in order until it says that this was enough; nothing if not `any` are wanted.
@@ -135,13 +174,13 @@ impl<K: Ord + Clone + Weight, V: Clone + Weight> Views<K, V> {
             loop {
                 // A kept key hides the live one: that is what it is now, not what it was.
                 let from_kept = match (live.peek(), kept.peek()) {
-                    (Some((live_key, _)), Some((kept_key, _))) => kept_key <= live_key,
+                    (Some((live_key, _)), Some(kept)) => kept.0.key <= **live_key,
                     (None, Some(_)) => true,
                     (Some(_), None) => false,
                     (None, None) => break,
                 };
                 let (key, value) = if from_kept {
-                    let (key, value) = kept.next().expect("it was there");
+                    let Old { key, value } = &*kept.next().expect("it was there").0;
                     live.next_if(|(live_key, _)| *live_key == key);
                     (key, value.as_ref())
                 } else {
@@ -159,26 +198,52 @@ impl<K: Ord + Clone + Weight, V: Clone + Weight> Views<K, V> {
             None => self.close(id),
             Some(key) => {
                 let ahead = view.kept.split_off(&key);
-                let behind = std::mem::replace(&mut view.kept, ahead);
+                let mut read = std::mem::replace(&mut view.kept, ahead);
                 // The key it stopped after was read, too.
-                let last = view.kept.remove_entry(&key);
-                let read = behind.iter().chain(last.iter().map(|(key, value)| (key, value)));
-                let freed: usize = read.map(|(key, value)| kept_bytes(key, value.as_ref())).sum();
-                view.kept_bytes -= freed;
-                self.kept_bytes -= freed;
+                read.extend(view.kept.take(&key));
+                view.kept_bytes -= read.iter().map(|kept| KEPT_OVERHEAD + kept.content()).sum::<usize>();
                 view.from = Bound::Excluded(key);
+                read.into_iter().for_each(|kept| self.release(kept));
             }
         }
         Some(slice)
     }
 }
 
-/// What keeping a key aside costs, its own bytes and those around it.
-fn kept_bytes<K: Weight, V: Weight>(key: &K, value: Option<&V>) -> usize {
-    KEPT_OVERHEAD + key.bytes() + value.map_or(0, V::bytes)
+/// What keeping a key aside costs each view, beside the bytes of key and value.
+const KEPT_OVERHEAD: usize = 128;
+
+impl<K: Weight, V: Weight> Kept<K, V> {
+    fn content(&self) -> usize {
+        self.0.key.bytes() + self.0.value.as_ref().map_or(0, V::bytes)
+    }
 }
 
-const KEPT_OVERHEAD: usize = 128;
+impl<K, V> Borrow<K> for Kept<K, V> {
+    fn borrow(&self) -> &K {
+        &self.0.key
+    }
+}
+
+impl<K: Ord, V> Ord for Kept<K, V> {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.0.key.cmp(&other.0.key)
+    }
+}
+
+impl<K: Ord, V> PartialOrd for Kept<K, V> {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl<K: Ord, V> PartialEq for Kept<K, V> {
+    fn eq(&self, other: &Self) -> bool {
+        self.cmp(other).is_eq()
+    }
+}
+
+impl<K: Ord, V> Eq for Kept<K, V> {}
 
 impl<K, V> View<K, V> {
     fn is_ahead<Q: Ord + ?Sized>(&self, key: &Q) -> bool
@@ -265,8 +330,49 @@ mod tests {
         }
         assert_eq!(read(&mut machine, greedy, 1), None);
         assert_eq!(read(&mut machine, modest, 1).unwrap().0[0].1, big);
-        let views = machine.views();
-        assert_eq!(views.kept_bytes, views.open.values().map(|view| view.kept_bytes).sum::<usize>());
+        assert_eq!(machine.views().kept_bytes, held(&machine));
+    }
+
+    /// What the views keep, counted anew: what they share once.
+    fn held(machine: &Machine) -> usize {
+        let kept = || machine.views().open.values().flat_map(|view| &view.kept);
+        let distinct: BTreeMap<_, usize> = kept().map(|kept| (Rc::as_ptr(&kept.0), kept.content())).collect();
+        kept().count() * KEPT_OVERHEAD + distinct.values().sum::<usize>()
+    }
+
+    #[test]
+    fn what_256_views_keep_of_one_large_value_is_one_large_value() {
+        let mut machine = Machine::default();
+        let (key, big) = (vec![b'k'; 64 << 10], vec![b'v'; 1 << 20]);
+        put(&mut machine, 1, &key, &big);
+        let views: Vec<ViewId> = (0..256).map(|_| machine.open_view(Index(1), b"", None)).collect();
+        put(&mut machine, 2, &key, b"new");
+        assert_eq!(machine.views().kept_bytes, key.len() + big.len() + views.len() * KEPT_OVERHEAD);
+        assert_eq!(machine.views().kept_bytes, held(&machine));
+        for view in views {
+            assert!(read(&mut machine, view, 9) == Some((vec![(key.clone(), big.clone())], true)), "none was cut off");
+        }
+        assert_eq!(machine.views().kept_bytes, 0);
+    }
+
+    #[test]
+    fn what_views_keep_is_within_its_bound_at_every_moment() {
+        let mut machine = Machine::default();
+        let big = vec![b'v'; 1 << 20];
+        let key = |n: usize| format!("k{n:04}").into_bytes();
+        let count = VIEW_BYTES_MAX / big.len();
+        for n in 0..count {
+            put(&mut machine, 1, &key(n), &big);
+        }
+        let views: Vec<ViewId> = (0..8).map(|_| machine.open_view(Index(1), b"", None)).collect();
+        for n in 0..count {
+            put(&mut machine, 2, &key(n), b"new");
+            assert!(machine.views().kept_bytes <= VIEW_BYTES_MAX);
+            assert_eq!(machine.views().kept_bytes, held(&machine));
+        }
+        // Each held the same: the last write had room for none of them.
+        assert!(views.into_iter().all(|view| read(&mut machine, view, 1).is_none()));
+        assert_eq!(machine.views().kept_bytes, 0);
     }
 
     proptest! {
@@ -285,22 +391,34 @@ mod tests {
             expected.extend(before.iter().map(|(key, value)| (vec![*key], vec![*value])));
             let view = machine.open_view(Index(index), b"", None);
             let (mut seen, mut done) = (Vec::new(), false);
+            let mut later: Vec<(ViewId, Items)> = Vec::new();
             for (key, value, most) in &during {
                 index += 1;
                 match value {
                     Some(value) => put(&mut machine, index, &[*key], &[*value]),
                     None => drop(machine.apply(Index(index), &Op::Delete { key: &[*key] })),
                 }
+                prop_assert_eq!(machine.views().kept_bytes, held(&machine));
                 if *most > 0 && !done {
                     let (items, is_last) = read(&mut machine, view, *most).expect("within its memory");
                     seen.extend(items);
                     done = is_last;
                 }
+                if *most == 2 {
+                    let probe = machine.open_view(Index(index), b"", None);
+                    let now = read(&mut machine, probe, usize::MAX).expect("nothing was written since").0;
+                    later.push((machine.open_view(Index(index), b"", None), now));
+                }
+                prop_assert_eq!(machine.views().kept_bytes, held(&machine));
             }
             if !done {
                 seen.extend(read(&mut machine, view, usize::MAX).expect("within its memory").0);
             }
             prop_assert_eq!(seen, expected.into_iter().collect::<Vec<_>>());
+            for (view, then) in later {
+                prop_assert_eq!(read(&mut machine, view, usize::MAX).expect("within its memory").0, then);
+                prop_assert_eq!(machine.views().kept_bytes, held(&machine));
+            }
             prop_assert_eq!(machine.views().kept_bytes, 0);
         }
     }
