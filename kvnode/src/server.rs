@@ -20,7 +20,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::io;
 use std::time::{Duration, Instant};
 
-use data::{RealDisk, Store};
+use data::{RealDisk, Store, StoreError};
 use kvnode::{Event, Node, NodeError};
 use mio::event::Event as Readiness;
 use mio::unix::SourceFd;
@@ -623,6 +623,9 @@ fn watch(poll: &Poll, listeners: &mut [Listener], signals: &Signals) -> io::Resu
 /// What a node that stops itself exits with.
 pub(crate) fn fatal(error: &NodeError) -> Failure {
     match error {
+        NodeError::Store(StoreError::Corrupt { .. }) => {
+            Exit::Corrupt.says(format!("{error}. What this node has on disk cannot be trusted: restore the disk, or replace this member"))
+        }
         NodeError::Store(_) => {
             Exit::Io.says(format!("the log failed: {error}. Nothing is retried: what the disk holds is only known after a restart"))
         }

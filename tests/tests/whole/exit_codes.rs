@@ -4,12 +4,14 @@
 //! `a_panic_ends_with_70_and_is_called_a_bug` in kvcli and by `exit_70_on_panic` in kvnode, from inside.
 
 use std::fs::OpenOptions;
+use std::os::unix::fs::FileExt;
 use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
 use nix::sys::signal::Signal;
 use tests::cli::kvcli_command;
+use tests::client::Client;
 use tests::lossy::Ways;
 use tests::wait::PATIENCE;
 use tests::{Cluster, Ran, place, process, programs, wait_until};
@@ -228,4 +230,38 @@ fn kvnode_0_64_65_74_and_78() {
     }
     expect(65, run(&data_dir, &free), &["offset"]);
     assert_eq!(run_to(dump(), &Stdout::NobodyReads).0, Some(65));
+}
+
+#[test]
+fn kvnode_65_by_damage_that_comes_to_light_while_it_runs() {
+    let mut cluster = Cluster::prepare(3);
+    cluster.run_args = ["--max-log-bytes=-1"].map(String::from).into();
+    cluster.start_all();
+    cluster.wait_healthy();
+    let leader = cluster.leader();
+    let behind = cluster.follower();
+    cluster.kill(behind);
+    // More than a node keeps in memory for followers: the first of it is on the disk alone.
+    let mut client = Client::new(&cluster.endpoints_of([leader]), PATIENCE);
+    for number in 0..24 {
+        client.put("k", format!("{number:08}").into_bytes().repeat(1 << 17)).expect("two of three are up");
+    }
+    let log = std::fs::read_dir(cluster.nodes[leader].data_dir.join("log")).expect("a log").map(|entry| entry.expect("an entry").path());
+    let damaged = log.filter(|segment| {
+        let bytes = std::fs::read(segment).expect("a segment");
+        let Some(at) = bytes.windows(16).position(|window| window == b"0000000300000003") else { return false };
+        let file = OpenOptions::new().write(true).open(segment).expect("a segment");
+        file.write_at(b"x", at as u64).expect("damaged");
+        true
+    });
+    assert_eq!(damaged.count(), 1);
+    cluster.start_node(behind);
+    assert_eq!(cluster.wait_end(leader).code(), Some(65), "{}", cluster.log(leader));
+    let log = cluster.log(leader);
+    for word in ["log/", "offset", "is damaged", "replace this member"] {
+        assert!(log.contains(word), "{word}\n{log}");
+    }
+    // The other two are a majority, and hold all of it.
+    let mut client = Client::new(&cluster.endpoints(), PATIENCE);
+    assert!(client.get("k") == Ok(Some(b"00000023".repeat(1 << 17))));
 }
