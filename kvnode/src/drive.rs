@@ -18,6 +18,11 @@ pub trait Outbox {
     fn send_beside(&mut self, to: NodeId, frame: &PeerFrame<'_>);
     /// What was sent leaves now: the disk is about to be waited for.
     fn flush(&mut self);
+    /// How long an answer to a read of this client's may be now. Whoever says less than `usize::MAX` calls `Node::client_has_room` when
+    /// that has changed.
+    fn room(&mut self, _client: ClientId) -> usize {
+        usize::MAX
+    }
     /// To a client that may be gone.
     fn reply(&mut self, client: ClientId, request_id: u64, reply: &Reply);
 }
@@ -73,6 +78,9 @@ pub fn drive<D: Disk>(node: &mut Node, store: &mut Store<D>, outbox: &mut impl O
     receive(node, store, outbox)?;
     node.follow_room(store);
     for (request, reply) in node.take_replies() {
+        outbox.reply(request.client, request.request_id, &reply);
+    }
+    while let Some((request, reply)) = node.next_answer(|client| outbox.room(client)) {
         outbox.reply(request.client, request.request_id, &reply);
     }
     Ok(())

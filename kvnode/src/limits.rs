@@ -1,7 +1,12 @@
 //! Bounds on what a node holds for others, with their reasons. Those that decide a result stand in `wire::limits`.
 
-/// Writes and reads waiting for an answer; above it new ones are answered *busy*. Some 100 bytes each.
+/// Writes and reads waiting for an answer; above it new ones are answered *busy*. Some 100 bytes each and the
+/// keys of those that read.
 pub const WAITING_MAX: usize = 65_536;
+
+/// Bytes that waiting reads may hold: their keys may be 64 KiB each, which times the above would be 4 GiB. Stale reads may take as much
+/// again: they wait only for their own clients, and are for times when the others wait.
+pub const WAITING_BYTES_MAX: usize = 64 << 20;
 
 /// Bytes this leader has proposed and not yet committed: a cluster without a quorum must not fill the leader's memory.
 pub const UNCOMMITTED_BYTES_MAX: usize = 64 << 20;
@@ -31,6 +36,9 @@ pub const PAGE_BYTES_MAX: usize = 256 << 10;
 
 /// Scans that clients are reading at once.
 pub const SCANS_MAX: usize = 256;
+
+/// Of these, scans of one client: nobody reads more side by side, and whoever opens them and reads none leaves the others for the rest.
+pub const CLIENT_SCANS_MAX: usize = 8;
 
 /// A scan whose client has not asked for more within this time is forgotten.
 pub const SCAN_IDLE_US_MAX: u64 = 30_000_000;

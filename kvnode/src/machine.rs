@@ -69,6 +69,11 @@ impl Machine {
         self.map.get(key).map(|slot| Value { value: slot.value.clone(), version: slot.version, modified: slot.modified })
     }
 
+    /// Bytes of the value under `key`; 0: no such key.
+    pub(crate) fn value_len(&self, key: &[u8]) -> usize {
+        self.map.get(key).map_or(0, |slot| slot.value.len())
+    }
+
     /// Begins to read a range of keys as they are now: at `position`.
     pub(crate) fn open_view(&mut self, position: Index, from: &[u8], to: Option<&[u8]>) -> ViewId {
         self.views.open(position, from.into(), to.map(Into::into))

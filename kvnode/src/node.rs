@@ -28,7 +28,7 @@ use crate::members::Members;
 use crate::scans::Scans;
 use crate::sessions::{Admission, Sessions};
 use crate::status::Counters;
-use crate::waiting::{Addressed, WaitingReads, WaitingWrites, Wanted};
+use crate::waiting::{Addressed, WaitingReads, WaitingWrites};
 use greetings::announced_in;
 pub(crate) use receiving::{Receiving, receive};
 pub(crate) use sending::{Sending, send};
@@ -488,7 +488,7 @@ impl Node {
         self.clock.entry(meta.time_ms);
     }
 
-    /// Everything up to `applied` is applied: raft may know, readers may read.
+    /// Everything up to `applied` is applied: raft may know, readers may be answered.
     pub(crate) fn finish_turn(&mut self, reads: Vec<(ReadId, Index)>, reads_failed: Vec<ReadId>) {
         self.raft.applied(self.applied.index);
         for (read, index) in reads {
@@ -498,13 +498,7 @@ impl Node {
             let reply = self.not_leader();
             self.replies.extend(self.reads.failed(read.0).map(|request| (request, reply)));
         }
-        while let Some(read) = self.reads.pop_ready(self.applied.index) {
-            let reply = match read.wanted {
-                Wanted::Value(key) => Reply::Value { value: self.machine.get(&key), position: self.applied.index },
-                Wanted::Scan(range) => self.open_scan(read.request.client, &range, None),
-            };
-            self.replies.push((read.request, reply));
-        }
+        self.reads.applied(self.applied.index);
         self.report();
     }
 
@@ -519,6 +513,7 @@ impl Node {
         self.raft.has_ready()
             || !self.staged.is_empty()
             || !self.replies.is_empty()
+            || self.reads.has_ready()
             || self.digest_news.is_some()
             || self.digests.has_news()
             || self.snapshots.has_work(self.clock.now_us)

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use wire::{Item, Page, Reply};
 
-use crate::limits::{PAGE_BYTES_MAX, SCAN_IDLE_US_MAX, SCANS_MAX};
+use crate::limits::{CLIENT_SCANS_MAX, PAGE_BYTES_MAX, SCAN_IDLE_US_MAX, SCANS_MAX};
 use crate::machine::Machine;
 use crate::view::ViewId;
 use crate::waiting::{ClientId, Range};
@@ -29,9 +29,9 @@ struct Scan {
 const ITEM_OVERHEAD: usize = 16;
 
 impl Scans {
-    /// Whether one more is too many.
-    pub(crate) fn is_full(&self) -> bool {
-        self.open.len() >= SCANS_MAX
+    /// Whether there is room for one more of this client's.
+    pub(crate) fn may_open(&self, client: ClientId) -> bool {
+        self.open.len() < SCANS_MAX && self.open.values().filter(|scan| scan.client == client).count() < CLIENT_SCANS_MAX
     }
 
     /// Begins a scan of the keys as they are now, at `position`; the first page.
@@ -175,5 +175,23 @@ mod tests {
         assert_eq!(machine.views().count(), 1);
         scans.close_idle(&mut machine, SCAN_IDLE_US_MAX + 1);
         assert_eq!(machine.views().count(), 0);
+    }
+
+    #[test]
+    fn one_client_has_a_few_scans_and_all_of_them_have_many() {
+        let mut machine = machine(1000, &[7; 1000]);
+        let mut scans = Scans::default();
+        let mut open = 0;
+        while open < SCANS_MAX {
+            let client = ClientId((open / CLIENT_SCANS_MAX) as u64);
+            assert!(scans.may_open(client), "{open} are open");
+            scans.open(&mut machine, Index(1000), client, &all(None), None, 0);
+            open += 1;
+            assert_eq!(scans.may_open(client), open % CLIENT_SCANS_MAX != 0, "{open} are open");
+        }
+        assert!(!scans.may_open(ClientId(1000)));
+        scans.client_gone(&mut machine, ClientId(0));
+        assert!(scans.may_open(ClientId(1000)) && scans.may_open(ClientId(0)));
+        assert!(!scans.may_open(ClientId(1)));
     }
 }

@@ -4,6 +4,7 @@
 //! What is absent: no lock, no queue between threads, no wait but the poll and the log's sync. The only thread beside it is the
 //! resolver's, and only while a name is looked up.
 
+mod clients; // what clients may send and have sent to them
 mod clock; // time as ticks
 mod complaints; // lines about bad connections, not too many
 mod connection; // one connection and who is there
@@ -27,7 +28,7 @@ use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Registry, Token, Waker};
 use nix::sys::signal::Signal;
 use raft::{ClusterId, NodeId, RoleName};
-use wire::limits::{HELLO_BODY_LEN_MAX, READ_BUFFER_LEN};
+use wire::limits::HELLO_BODY_LEN_MAX;
 use wire::{Kind, PeerFrame, Purpose, Refused};
 
 use crate::exit::{Exit, Failure, OrExit};
@@ -38,8 +39,8 @@ use clock::Clock;
 use complaints::Complaints;
 use connection::{Client, Connection, ConnectionKey, Door, Flow, Left, Party, Why};
 use limits::{
-    CLIENT_STALLED_MAX, GAP_PASSES_MAX, GREETING_MAX, PEER_SILENT_MAX, POLL_EVENTS_MAX, SEAL_IDLE_TICKS, STOP_FLUSH_MAX, TURN_ACCEPTS_MAX,
-    TURN_CONNECTION_BYTES_MAX, TURN_POLLS_MAX, TURN_REQUEST_BYTES_MAX, TURN_SMALL_BYTES_MAX, clients_max, incoming_max,
+    GAP_PASSES_MAX, GREETING_MAX, PEER_SILENT_MAX, POLL_EVENTS_MAX, SEAL_IDLE_TICKS, STOP_FLUSH_MAX, TURN_ACCEPTS_MAX, TURN_POLLS_MAX,
+    clients_max, incoming_max,
 };
 use link::{Pace, PeerNews};
 use links::{Destination, Due, Links};
@@ -177,7 +178,7 @@ impl Server {
     }
 
     fn turn(&mut self, events: &mut Events) -> Result<Option<Signal>, Failure> {
-        let wait = if self.network.ready_count() > 0 { Duration::ZERO } else { self.clock.wait(Instant::now()) };
+        let wait = if self.network.ready_count() > 0 || self.node.has_work() { Duration::ZERO } else { self.clock.wait(Instant::now()) };
         self.take_events(events, wait)?;
         let now = Instant::now();
         self.network.set_now(now);
@@ -191,6 +192,7 @@ impl Server {
         self.drive(now)?;
         self.network.flush_all();
         self.close_broken(now);
+        self.go_on_answering();
         self.serve_links(now);
         if self.store.needs_prepare() {
             self.store.prepare_slice().map_err(|error| fatal(&error.into()))?;
@@ -297,10 +299,9 @@ impl Server {
 
     /// Reads one connection and hands the node what came.
     fn serve(&mut self, key: ConnectionKey, now: Instant) -> Result<Left, Why> {
-        let Server { node, network, clock, request_bytes, links, .. } = self;
+        let Server { node, network, links, .. } = self;
         let mut bytes = 0;
         let Some(connection) = network.get_mut(key) else { return Ok(Left::Nothing) };
-        let unsent = connection.stream.output.len();
         match &mut connection.party {
             Party::Stranger { .. } => self.greet_stranger(key, now),
             Party::Leaving => connection.read(&mut bytes, |_, _, _| Ok(Flow::Next)),
@@ -337,31 +338,7 @@ impl Server {
                 network.mark_unsent(key);
                 left
             }
-            Party::Client(client) if !client.may_ask(unsent) => {
-                client.paused = true;
-                Ok(Left::Nothing)
-            }
-            Party::Client(_) if *request_bytes >= TURN_SMALL_BYTES_MAX => Ok(Left::More),
-            // The turn is full; but a small request need not wait for as many turns as there are large ones before it.
-            Party::Client(_) if *request_bytes >= TURN_REQUEST_BYTES_MAX && connection.stream.input.pending_len() >= READ_BUFFER_LEN => {
-                Ok(Left::More)
-            }
-            Party::Client(_) => {
-                let share = if *request_bytes < TURN_REQUEST_BYTES_MAX { TURN_CONNECTION_BYTES_MAX } else { 1 };
-                let now_us = clock.micros(now);
-                let mut paused = false;
-                let left = connection.read_share(share, &mut bytes, |frame, output, party| {
-                    let Party::Client(client) = party else { unreachable!("a client stays one") };
-                    *request_bytes += frame.body.len();
-                    let (request_id, request) = wire::decode_request(frame)?;
-                    client.in_flight += 1;
-                    node.request(client_id(key), request_id, request, now_us);
-                    paused = !client.may_ask(output.len());
-                    client.paused = paused;
-                    Ok(if paused || *request_bytes >= TURN_REQUEST_BYTES_MAX { Flow::Stop } else { Flow::Next })
-                });
-                if paused { left.map(|_| Left::Nothing) } else { left }
-            }
+            Party::Client(_) => self.serve_client(key, now),
         }
     }
 
@@ -395,7 +372,8 @@ impl Server {
         if self.next_check <= now {
             self.next_check = now + Duration::from_secs(1);
             self.complaints.summarise(now);
-            self.close_idle(now);
+            self.close_silent_peers(now);
+            self.look_after_clients(now);
             self.follow_members(now);
         }
         Ok(())
@@ -482,21 +460,14 @@ impl Server {
         }
     }
 
-    fn close_idle(&mut self, now: Instant) {
-        let late = |since: Instant, max: Duration| now.duration_since(since) >= max;
-        let idle: Vec<(ConnectionKey, &str)> = self
-            .network
-            .iter()
-            .filter_map(|(key, connection)| match &connection.party {
-                Party::Peer { heard, .. } if late(*heard, PEER_SILENT_MAX) => Some((key, "a peer that has gone silent")),
-                Party::Client(_) if connection.stream.output.waiting_since().is_some_and(|since| late(since, CLIENT_STALLED_MAX)) => {
-                    Some((key, "it does not read its replies"))
-                }
-                _ => None,
-            })
-            .collect();
-        for (key, why) in idle {
-            self.close(key, Why::Bad(why.to_owned()), now);
+    fn close_silent_peers(&mut self, now: Instant) {
+        let is_silent = |connection: &Connection| match connection.party {
+            Party::Peer { heard, .. } => now.duration_since(heard) >= PEER_SILENT_MAX,
+            _ => false,
+        };
+        let silent: Vec<ConnectionKey> = self.network.iter().filter(|(_, connection)| is_silent(connection)).map(|(key, _)| key).collect();
+        for key in silent {
+            self.close(key, Why::Bad("a peer that has gone silent".to_owned()), now);
         }
     }
 

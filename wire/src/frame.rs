@@ -222,6 +222,13 @@ impl FrameBuffer {
         self.bytes.capacity()
     }
 
+    /// Gives back what a large frame needed, if nothing is pending.
+    pub fn release(&mut self) {
+        if self.start == self.end && self.bytes.len() > READ_BUFFER_LEN {
+            (self.bytes, self.start, self.end) = (Vec::new(), 0, 0);
+        }
+    }
+
     fn make_room(&mut self) {
         let was_full = self.end == self.bytes.len();
         if self.start == self.end {

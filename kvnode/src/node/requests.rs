@@ -1,4 +1,5 @@
-//! What clients ask of a node, up to the point where raft has it; `Node::apply` and `Node::finish_turn` answer those who wait.
+//! What clients ask of a node, up to the point where raft has it; and the answers to those who
+//! read. Writers are answered by `Node::apply`.
 
 use raft::{EntryKind, ProposeError, ReadError, ReadId};
 use wire::command::{Command, Op};
@@ -7,23 +8,23 @@ use wire::{BusyReason, RejectedReason, Reply, Request, Scan};
 use crate::limits;
 use crate::node::Node;
 use crate::sessions::Admission;
-use crate::waiting::{ClientId, Range, RequestId, WaitingRead, Wanted};
+use crate::waiting::{Addressed, ClientId, Range, RequestId, WaitingRead, Wanted};
 
 impl Node {
     /// A client asks.
     pub fn request(&mut self, client: ClientId, request_id: u64, request: Request<'_>, now_us: u64) {
         self.clock.now_us = now_us;
-        let request_id = RequestId { client, request_id };
+        let id = RequestId { client, request_id };
         let answer = match request {
-            Request::Write { command } => self.write(request_id, command),
-            Request::Get { key } => self.get(request_id, key),
-            Request::GetStale { key } => Some(self.get_stale(key)),
-            Request::Scan(scan) => self.scan(request_id, scan),
-            Request::ScanNext { scan } => Some(self.scans.next(&mut self.machine, client, scan, now_us)),
+            Request::Write { command } => self.write(id, command),
+            Request::Get { key } => self.get(id, key, false),
+            Request::GetStale { key } => self.get(id, key, true),
+            Request::Scan(scan) => self.scan(id, scan),
+            Request::ScanNext { scan } => self.wait_for_room(id, Wanted::Page(scan)),
             Request::Status => Some(Reply::Status(Box::new(self.status()))),
             Request::Members => Some(Reply::Members { leader: self.raft.leader(), members: self.members.addresses() }),
         };
-        self.replies.extend(answer.map(|reply| (request_id, reply)));
+        self.replies.extend(answer.map(|reply| (id, reply)));
     }
 
     fn write(&mut self, request: RequestId, command: &[u8]) -> Option<Reply> {
@@ -51,7 +52,7 @@ impl Node {
         if self.is_full(&op) {
             return Some(Reply::Busy { reason: BusyReason::Full });
         }
-        if self.waiting() >= limits::WAITING_MAX {
+        if self.is_crowded() {
             return Some(Reply::Busy { reason: BusyReason::Waiting });
         }
         if self.snapshots.log_is_full(self.staged_bytes) {
@@ -67,31 +68,26 @@ impl Node {
         }
     }
 
-    fn get(&mut self, request: RequestId, key: &[u8]) -> Option<Reply> {
+    fn get(&mut self, request: RequestId, key: &[u8], stale: bool) -> Option<Reply> {
         if let Err(reason) = wire::command::validate_key(key) {
             return Some(Reply::Rejected { reason });
         }
-        self.read(request, Wanted::Value(key.into()))
-    }
-
-    fn get_stale(&self, key: &[u8]) -> Reply {
-        if let Err(reason) = wire::command::validate_key(key) {
-            return Reply::Rejected { reason };
-        }
-        Reply::StaleValue { value: self.machine.get(key), position: self.applied.index, age_ms: self.age_ms() }
+        if stale { self.wait_for_room(request, Wanted::StaleValue(key.into())) } else { self.read(request, Wanted::Value(key.into())) }
     }
 
     fn scan(&mut self, request: RequestId, scan: Scan<'_>) -> Option<Reply> {
         let Scan { stale, keys_only, from, to, limit } = scan;
         let range = Range { from: from.into(), to: to.map(Into::into), keys_only, limit };
-        if stale { Some(self.open_scan(request.client, &range, self.age_ms())) } else { self.read(request, Wanted::Scan(range)) }
+        if stale { self.wait_for_room(request, Wanted::StaleScan(range)) } else { self.read(request, Wanted::Scan(range)) }
     }
 
-    pub(super) fn open_scan(&mut self, client: ClientId, range: &Range, age_ms: Option<u64>) -> Reply {
-        if self.scans.is_full() {
-            return Reply::Busy { reason: BusyReason::Waiting };
+    /// A read of what is applied here: nothing to wait for but room for its answer. Those that wait for a leader do not keep it out.
+    fn wait_for_room(&mut self, request: RequestId, wanted: Wanted) -> Option<Reply> {
+        if self.reads.bytes() >= 2 * limits::WAITING_BYTES_MAX {
+            return Some(Reply::Busy { reason: BusyReason::Waiting });
         }
-        self.scans.open(&mut self.machine, self.applied.index, client, range, age_ms, self.clock.now_us)
+        self.reads.wait_for_room(WaitingRead { request, wanted });
+        None
     }
 
     /// A linearizable read: raft names the index to read at.
@@ -99,7 +95,7 @@ impl Node {
         if !self.members.formed() {
             return Some(self.forming());
         }
-        if self.waiting() >= limits::WAITING_MAX {
+        if self.is_crowded() {
             return Some(Reply::Busy { reason: BusyReason::Waiting });
         }
         match self.raft.read(ReadId(self.reads.next_read())) {
@@ -112,6 +108,50 @@ impl Node {
         }
     }
 
+    /// Answers the next reader whose client has room for so many bytes as its answer has. Who has no room waits on: an answer is made
+    /// only when it can leave, or requests of a few bytes would fill the memory with values.
+    pub(crate) fn next_answer(&mut self, mut room: impl FnMut(ClientId) -> usize) -> Option<Addressed> {
+        while let Some(read) = self.reads.pop_ready() {
+            let room = room(read.request.client);
+            if room < usize::MAX && self.answer_len_max(&read.wanted) > room {
+                self.reads.park(read);
+                continue;
+            }
+            let client = read.request.client;
+            let reply = match read.wanted {
+                Wanted::Value(key) => Reply::Value { value: self.machine.get(&key), position: self.applied.index },
+                Wanted::StaleValue(key) => {
+                    Reply::StaleValue { value: self.machine.get(&key), position: self.applied.index, age_ms: self.age_ms() }
+                }
+                Wanted::Scan(range) => self.open_scan(client, &range, None),
+                Wanted::StaleScan(range) => self.open_scan(client, &range, self.age_ms()),
+                Wanted::Page(scan) => self.scans.next(&mut self.machine, client, scan, self.clock.now_us),
+            };
+            return Some((read.request, reply));
+        }
+        None
+    }
+
+    fn open_scan(&mut self, client: ClientId, range: &Range, age_ms: Option<u64>) -> Reply {
+        if !self.scans.may_open(client) {
+            return Reply::Busy { reason: BusyReason::Waiting };
+        }
+        self.scans.open(&mut self.machine, self.applied.index, client, range, age_ms, self.clock.now_us)
+    }
+
+    /// Bytes of the answer; a page is not looked up for it, and may be as large as pages get.
+    fn answer_len_max(&self, wanted: &Wanted) -> usize {
+        match wanted {
+            Wanted::Value(key) | Wanted::StaleValue(key) => 64 + self.machine.value_len(key),
+            Wanted::Scan(_) | Wanted::StaleScan(_) | Wanted::Page(_) => limits::PAGE_BYTES_MAX,
+        }
+    }
+
+    /// The client has read: there may be room for answers that waited for it.
+    pub fn client_has_room(&mut self, client: ClientId) {
+        self.reads.unpark(client);
+    }
+
     /// How old a stale read may be: the time since a leader was last heard; `None`: never.
     fn age_ms(&self) -> Option<u64> {
         if self.raft.is_leader() {
@@ -120,8 +160,9 @@ impl Node {
         self.leader_heard_us.map(|heard| self.clock.now_us.saturating_sub(heard) / 1000)
     }
 
-    /// The client is gone: nobody will ask for the rest of its scans.
+    /// The client is gone: nobody will ask for the rest of its scans, and nobody waits for what it has asked for.
     pub fn client_gone(&mut self, client: ClientId) {
+        self.reads.client_gone(client);
         self.scans.client_gone(&mut self.machine, client);
     }
 
@@ -130,8 +171,8 @@ impl Node {
         full && !matches!(op, Op::Delete { .. })
     }
 
-    fn waiting(&self) -> usize {
-        self.writes.len() + self.reads.len()
+    fn is_crowded(&self) -> bool {
+        self.writes.len() + self.reads.len() >= limits::WAITING_MAX || self.reads.bytes() >= limits::WAITING_BYTES_MAX
     }
 
     fn forming(&self) -> Reply {

@@ -47,6 +47,12 @@ pub(crate) struct Client {
     pub(crate) in_flight: u32,
     /// It has frames or bytes waiting, and is at its limit.
     pub(crate) paused: bool,
+    /// An answer waits until it has read others.
+    pub(crate) waits_for_room: bool,
+    /// Since when a part of a request lies here.
+    pub(crate) unfinished_since: Option<Instant>,
+    /// Its share of what all clients have unsent, and of what they hold to be read into, as last counted.
+    pub(crate) counted: [usize; 2],
 }
 
 impl Client {
@@ -165,6 +171,15 @@ impl Connection {
     pub(crate) fn new(stream: Stream, remote: SocketAddr, party: Party) -> Connection {
         let door = if let Party::Stranger { door } = party { Some(door) } else { None };
         Connection { stream, remote, door, party, queued: false, unsent: false }
+    }
+
+    /// A client was read: whether a `whole` request came, and whether we `stopped` ourselves, which leaves it nothing to hurry for.
+    pub(crate) fn note_request(&mut self, whole: bool, stopped: bool, now: Instant) {
+        let is_part = !stopped && self.stream.input.pending_len() > 0;
+        if let Party::Client(client) = &mut self.party {
+            let since = client.unfinished_since.filter(|_| !whole);
+            client.unfinished_since = is_part.then(|| since.unwrap_or(now));
+        }
     }
 
     /// Hands every whole frame to `each`, and reads on until nothing is left, `each` says stop, or the connection has had its share of

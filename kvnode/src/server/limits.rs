@@ -30,12 +30,28 @@ pub(crate) const TURN_POLLS_MAX: usize = 16;
 /// session never feels it.
 pub(crate) const CLIENT_IN_FLIGHT_MAX: u32 = 64;
 
-/// Unsent reply bytes at which no further request is taken from a client until it reads. With `CLIENT_IN_FLIGHT_MAX` this bounds a
-/// connection's buffer: a stranger who asks and never reads costs 64 of the largest values, not all memory.
+/// Unsent reply bytes at which no further request is taken from a client, and no answer to an earlier read is made, until it reads. With
+/// one answer of the largest value this bounds a connection's buffer: a stranger who asks for 64 of them and never reads costs two.
 pub(crate) const CLIENT_OUTPUT_BYTES_MAX: usize = 1 << 20;
+
+/// The same for all clients together, as there may be thousands: above it answers wait, but for small ones.
+pub(crate) const CLIENTS_OUTPUT_BYTES_MAX: usize = 64 << 20;
+
+/// An answer that need not wait for what others have not read, and the unsent bytes up to which a client gets such.
+pub(crate) const CLIENT_SMALL_REPLY_LEN: usize = 16 << 10;
 
 /// A client that has not read a byte of its replies for this long is given up.
 pub(crate) const CLIENT_STALLED_MAX: Duration = Duration::from_secs(30);
+
+/// The same while others wait because of it.
+pub(crate) const CLIENT_STALLED_PRESSED_MAX: Duration = Duration::from_secs(2);
+
+/// A request must be whole within this time of its first byte: the longest, at 1 Mbit/s, takes 17 s.
+pub(crate) const CLIENT_REQUEST_MAX: Duration = Duration::from_secs(30);
+
+/// Memory that clients' requests are read into, all clients together and beyond the first 16 KiB of each: whoever sends as large a
+/// request as there may be needs 3 MiB. Above it those go whose requests have been incomplete for longest.
+pub(crate) const CLIENTS_INPUT_BYTES_MAX: usize = 256 << 20;
 
 /// Unsent bytes on a link to a peer; messages that find it full are dropped, which raft expects of any network. Above the appends that
 /// raft has under way to one follower, so that it happens only when the peer has stopped reading.

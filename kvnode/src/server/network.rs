@@ -9,10 +9,11 @@ use kvnode::{ClientId, Outbox};
 use mio::{Interest, Registry, Token};
 use raft::{Message, NodeId};
 use slotmap::{Key, KeyData, SlotMap};
+use wire::limits::READ_BUFFER_LEN;
 use wire::{PeerFrame, Purpose, Reply};
 
-use super::connection::{Connection, ConnectionKey, Door, Party, Why};
-use super::limits::LINK_OUTPUT_BYTES_MAX;
+use super::connection::{Client, Connection, ConnectionKey, Door, Party, Why};
+use super::limits::{CLIENT_OUTPUT_BYTES_MAX, CLIENT_SMALL_REPLY_LEN, CLIENTS_OUTPUT_BYTES_MAX, LINK_OUTPUT_BYTES_MAX};
 use super::stream::Output;
 
 /// Every connection and what waits on them.
@@ -21,6 +22,12 @@ pub(crate) struct Network {
     connections: SlotMap<ConnectionKey, Connection>,
     client_count: usize,
     incoming_count: usize,
+    /// Unsent bytes of all clients.
+    clients_output: usize,
+    /// Memory that clients' requests are read into, beyond the first of each.
+    clients_input: usize,
+    /// Clients with answers that wait for room, in the order in which they began to.
+    roomless: VecDeque<ConnectionKey>,
     /// Connections to read, in the order of the poll.
     ready: VecDeque<ConnectionKey>,
     /// Connections with output of this turn.
@@ -63,6 +70,9 @@ impl Network {
             connections: SlotMap::with_key(),
             client_count: 0,
             incoming_count: 0,
+            clients_output: 0,
+            clients_input: 0,
+            roomless: VecDeque::new(),
             ready: VecDeque::new(),
             unsent: Vec::new(),
             broken: Vec::new(),
@@ -119,6 +129,10 @@ impl Network {
         let mut connection = self.connections.remove(key)?;
         self.client_count -= usize::from(connection.door == Some(Door::Client));
         self.incoming_count -= usize::from(connection.door == Some(Door::Peer));
+        if let Party::Client(Client { counted: [output, input], .. }) = connection.party {
+            self.clients_output -= output;
+            self.clients_input -= input;
+        }
         // Closing would do it as well; an error here changes nothing.
         let _ = self.registry.deregister(&mut connection.stream.socket);
         match connection.party {
@@ -182,13 +196,67 @@ impl Network {
         }
     }
 
+    /// Memory that clients' requests are read into, beyond the first of each.
+    pub(crate) fn clients_input(&self) -> usize {
+        self.clients_input
+    }
+
+    /// Clients that do not read hold all that may be unsent.
+    pub(crate) fn is_pressed(&self) -> bool {
+        self.clients_output >= CLIENTS_OUTPUT_BYTES_MAX
+    }
+
+    /// What a connection holds has changed, if it is a client's.
+    pub(crate) fn recount(&mut self, key: ConnectionKey) {
+        let Some(connection) = self.connections.get_mut(key) else { return };
+        let Party::Client(client) = &mut connection.party else { return };
+        let now = [connection.stream.output.len(), connection.stream.input.allocated_len().saturating_sub(READ_BUFFER_LEN)];
+        let before = std::mem::replace(&mut client.counted, now);
+        self.clients_output = self.clients_output - before[0] + now[0];
+        self.clients_input = self.clients_input - before[1] + now[1];
+    }
+
+    /// Tells of every client that has room again and has not been told of yet.
+    pub(crate) fn take_room(&mut self, mut tell: impl FnMut(ConnectionKey)) {
+        if self.is_pressed() {
+            return;
+        }
+        for _ in 0..self.roomless.len() {
+            let Some(key) = self.roomless.pop_front() else { return };
+            let Some(connection) = self.connections.get_mut(key) else { continue };
+            let Party::Client(client) = &mut connection.party else { continue };
+            if connection.stream.output.len() < CLIENT_OUTPUT_BYTES_MAX {
+                client.waits_for_room = false;
+                tell(key);
+            } else {
+                self.roomless.push_back(key);
+            }
+        }
+    }
+
+    /// Gives back the memory of clients' buffers that hold nothing.
+    pub(crate) fn release_buffers(&mut self) {
+        let keys: Vec<ConnectionKey> = self.connections.keys().collect();
+        for key in keys {
+            if let Some(connection) = self.connections.get_mut(key)
+                && matches!(connection.party, Party::Client(_))
+            {
+                connection.stream.release();
+                self.recount(key);
+            }
+        }
+    }
+
     /// One write for every connection with output.
     pub(crate) fn flush_all(&mut self) {
         for index in 0..self.unsent.len() {
             let key = self.unsent[index];
             let Some(connection) = self.connections.get_mut(key) else { continue };
             connection.unsent = false;
-            match connection.stream.send(self.now) {
+            let sent = connection.stream.send(self.now);
+            self.recount(key);
+            let Some(connection) = self.connections.get_mut(key) else { continue };
+            match sent {
                 Ok(count) => match &mut connection.party {
                     Party::Client(client) if client.paused && client.may_ask(connection.stream.output.len()) => {
                         client.paused = false;
@@ -246,6 +314,23 @@ impl Outbox for Network {
         let Party::Client(client) = &mut connection.party else { return };
         client.in_flight = client.in_flight.saturating_sub(1);
         wire::encode_reply(request_id, reply, connection.stream.output.buffer());
+        self.recount(key);
         self.mark_unsent(key);
+    }
+
+    fn room(&mut self, client: ClientId) -> usize {
+        let is_pressed = self.is_pressed();
+        let key = KeyData::from_ffi(client.0).into();
+        let Some(connection) = self.connections.get_mut(key) else { return usize::MAX };
+        let Party::Client(client) = &mut connection.party else { return usize::MAX };
+        let unsent = connection.stream.output.len();
+        if unsent < CLIENT_OUTPUT_BYTES_MAX && !is_pressed {
+            return usize::MAX;
+        }
+        if !std::mem::replace(&mut client.waits_for_room, true) {
+            self.roomless.push_back(key);
+        }
+        // However much those hold who do not read: whoever does may have small answers.
+        if unsent < CLIENT_SMALL_REPLY_LEN { CLIENT_SMALL_REPLY_LEN } else { 0 }
     }
 }

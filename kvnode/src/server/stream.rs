@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use mio::net::TcpStream;
 use wire::FrameBuffer;
+use wire::limits::READ_BUFFER_LEN;
 
 use super::limits::OUTPUT_KEPT_LEN;
 
@@ -76,6 +77,14 @@ impl Stream {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => return Err(Over::Error(error)),
             }
+        }
+    }
+
+    /// Gives back the memory of buffers that hold nothing and are longer than a first read.
+    pub(crate) fn release(&mut self) {
+        self.input.release();
+        if self.output.is_empty() && self.output.bytes.capacity() > READ_BUFFER_LEN {
+            self.output.bytes = Vec::new();
         }
     }
 

@@ -11,6 +11,7 @@ mod disks; // nothing is acknowledged before a majority's disks have it
 mod diverged; // a replica that differs stops
 mod endpoints; // a client reaches the cluster through whichever node answers
 mod exit_codes; // each from a situation that deserves it
+mod floods; // clients that take and do not give
 mod ipv6; // every address of another family
 mod labs_kv; // the labs' key/value cases
 mod labs_locks; // the labs' lock, made of conditional puts
