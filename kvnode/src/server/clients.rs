@@ -4,6 +4,7 @@
 use std::time::{Duration, Instant};
 
 use wire::limits::READ_BUFFER_LEN;
+use wire::{RejectedReason, Reply, RequestError};
 
 use super::Server;
 use super::connection::{Connection, ConnectionKey, Flow, Left, Party, Why};
@@ -34,7 +35,7 @@ impl Server {
         }
         let share = if is_full { 1 } else { TURN_CONNECTION_BYTES_MAX };
         let now_us = clock.micros(now);
-        let (mut paused, mut stopped, mut whole) = (false, false, false);
+        let (mut paused, mut stopped, mut whole, mut answered) = (false, false, false, false);
         let left = connection.read_share(share, &mut 0, |frame, output, party| {
             let Party::Client(client) = party else { unreachable!("a client stays one") };
             whole = true;
@@ -44,7 +45,12 @@ impl Server {
                     client.in_flight += 1;
                     node.request(client_id(key), request_id, request, now_us);
                 }
-                Err(error) => return Err(error.into()),
+                // It is newer than this node: it is told so, and may go on with what both know.
+                Err(RequestError::Unknown { request_id, .. }) => {
+                    wire::encode_reply(request_id, &Reply::Rejected { reason: RejectedReason::Version }, output.buffer());
+                    answered = true;
+                }
+                Err(error @ RequestError::Malformed(_)) => return Err(error.into()),
             }
             paused = !client.may_ask(output.len());
             client.paused = paused;
@@ -53,6 +59,9 @@ impl Server {
         });
         connection.note_request(whole, stopped, now);
         network.recount(key);
+        if answered {
+            network.mark_unsent(key);
+        }
         if paused { left.map(|_| Left::Nothing) } else { left }
     }
 

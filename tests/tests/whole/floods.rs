@@ -8,7 +8,7 @@ use tests::process::memory_kib;
 use tests::raw::{self, Raw};
 use tests::wait::PATIENCE;
 use tests::{Cluster, host, wait_until};
-use wire::{Kind, Reply, Request, Scan};
+use wire::{Kind, RejectedReason, Reply, Request, Scan};
 
 const MIB: usize = 1 << 20;
 
@@ -135,4 +135,15 @@ fn scans_of_clients_that_hang_up_while_they_wait_are_opened_for_nobody() {
     others().for_each(|number| cluster.resume(number));
     let dump = cluster.kvcli_at([leader], ["--timeout", "10s", "dump"]).expect_code(0);
     assert!(dump.stdout.len() > 600_000);
+}
+
+#[test]
+fn a_request_of_a_type_that_is_not_known_is_rejected_and_the_next_one_served() {
+    let cluster = node_with_values();
+    let (mut raw, _) = Raw::client(&cluster.nodes[0].client_addr);
+    let unknown = [&7_u64.to_le_bytes()[..], &[200], b"whatever a later version sends"].concat();
+    raw.send(&raw::frame(Kind::Request, &unknown));
+    assert_eq!(raw.reply(), (7, Reply::Rejected { reason: RejectedReason::Version }));
+    raw.request(8, &Request::Get { key: b"small" });
+    assert!(matches!(raw.reply(), (8, Reply::Value { value: Some(_), .. })));
 }
