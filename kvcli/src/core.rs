@@ -22,6 +22,7 @@ mod sessions; // the number that makes a retry safe
 mod settle; // what a reply, or its absence, means for a call
 #[cfg(test)]
 mod stories; // what it does when the network does this
+mod timers; // when each call is due for a look
 #[cfg(test)]
 mod wanderings; // whatever the network does, an outcome is true
 
@@ -35,6 +36,7 @@ use wire::{FrameBuffer, Hello, Item, Kind, NodeStatus, Refused, RefusedReason, R
 use self::call::{Attempt, AttemptKind, Call, Phase};
 use self::servers::{Link, ServerId, Servers};
 use self::sessions::{Seat, Sessions};
+use self::timers::Timers;
 use crate::ask::{Ask, Range};
 use crate::error::ClerkError;
 use crate::reason::{Reason, Tried};
@@ -185,6 +187,7 @@ pub struct Core {
     requests: BTreeMap<RequestId, CallNumber>,
     /// Calls in `Choosing`.
     choosing: BTreeSet<CallNumber>,
+    timers: Timers,
     actions: Vec<Action>,
     random: fastrand::Rng,
     now_us: u64,
@@ -203,6 +206,7 @@ impl Core {
             calls: BTreeMap::new(),
             requests: BTreeMap::new(),
             choosing: BTreeSet::new(),
+            timers: Timers::default(),
             actions: Vec::new(),
             random: fastrand::Rng::with_seed(config.seed),
             now_us: 0,
@@ -310,9 +314,11 @@ impl Core {
     /// Time has passed.
     pub fn tick(&mut self, now_us: u64) {
         let now_us = self.passed(now_us);
-        let late: Vec<CallNumber> = self.calls.iter().filter(|(_, call)| call.deadline_us <= now_us).map(|(number, _)| *number).collect();
-        for number in late {
-            self.time_out(number);
+        let due = self.timers.due(now_us);
+        for number in &due {
+            if self.calls.get(number).is_some_and(|call| call.deadline_us <= now_us) {
+                self.time_out(*number);
+            }
         }
         for id in self.servers.ids() {
             let reason = match self.servers.get(id).link {
@@ -322,11 +328,10 @@ impl Core {
             };
             self.drop_server(id, reason);
         }
-        for (number, call) in &mut self.calls {
+        for number in due {
+            let Some(call) = self.calls.get_mut(&number) else { continue };
             match call.phase {
-                // Nobody else has the next page: a slow node is better than none.
-                Phase::Waiting { .. } if matches!(call.ask, Ask::ScanNext { .. }) => continue,
-                Phase::Waiting { server, since_us, .. } if since_us + self.patience.reply_us <= now_us => {
+                Phase::Waiting { server, since_us, .. } if call.next_due_us(&self.patience) <= now_us => {
                     call.failed_at(server, Reason::NoReply);
                     if !self.servers.has_spoken_since(server, since_us) {
                         self.servers.silent(server, now_us + self.patience.shun_us);
@@ -336,24 +341,18 @@ impl Core {
                 _ => continue,
             }
             call.phase = Phase::Choosing;
-            self.choosing.insert(*number);
+            self.choosing.insert(number);
         }
         self.proceed();
     }
 
     /// When `tick` is due, if nothing else happens.
     pub fn next_tick_us(&self) -> Option<u64> {
-        let calls = self.calls.values().map(|call| match call.phase {
-            Phase::Waiting { .. } if matches!(call.ask, Ask::ScanNext { .. }) => call.deadline_us,
-            Phase::Waiting { since_us, .. } => call.deadline_us.min(since_us + self.patience.reply_us),
-            Phase::Pausing { until_us } => call.deadline_us.min(until_us),
-            Phase::Choosing | Phase::Queued | Phase::Joining(_) => call.deadline_us,
-        });
         let links = self.servers.ids().filter_map(|id| match self.servers.get(id).link {
             Link::Dialling { since_us, .. } | Link::Greeting { since_us, .. } => Some(since_us + self.patience.connect_us),
             Link::Down | Link::Ready { .. } => None,
         });
-        calls.chain(links).min()
+        links.chain(self.timers.first_us()).min()
     }
 
     /// What is to be done since the last time, in this order.
@@ -389,6 +388,13 @@ impl Core {
     fn proceed(&mut self) {
         while let Some(number) = self.choosing.pop_first() {
             self.place(number);
+            self.set_timer(number);
+        }
+    }
+
+    fn set_timer(&mut self, number: CallNumber) {
+        if let Some(call) = self.calls.get_mut(&number) {
+            self.timers.set(number, call, &self.patience);
         }
     }
 

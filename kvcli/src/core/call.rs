@@ -2,9 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::RequestId;
 use super::servers::ServerId;
 use super::sessions::Seat;
+use super::{Patience, RequestId};
 use crate::ask::Ask;
 use crate::reason::Reason;
 use crate::token::Purpose;
@@ -13,6 +13,8 @@ use crate::token::Purpose;
 pub(super) struct Call {
     pub(super) ask: Ask,
     pub(super) deadline_us: u64,
+    /// Where it stands among the timers.
+    pub(super) timer_us: Option<u64>,
     /// Its number in a session: given with the first attempt, kept by every other.
     pub(super) seat: Option<Seat>,
     /// The seat came with a resume token for this, so that attempts of another process count too.
@@ -66,6 +68,7 @@ impl Call {
         Call {
             ask,
             deadline_us,
+            timer_us: None,
             seat: None,
             resumed: None,
             phase: Phase::Choosing,
@@ -98,6 +101,17 @@ impl Call {
     pub(super) fn failed_at(&mut self, server: ServerId, reason: Reason) {
         self.tried.insert(server);
         self.reasons.insert(server, reason);
+    }
+
+    /// When something is to be done about it, if nothing happens.
+    pub(super) fn next_due_us(&self, patience: &Patience) -> u64 {
+        match self.phase {
+            // Nobody else has the next page: a slow node is better than none.
+            Phase::Waiting { .. } if matches!(self.ask, Ask::ScanNext { .. }) => self.deadline_us,
+            Phase::Waiting { since_us, .. } => self.deadline_us.min(since_us + patience.reply_us),
+            Phase::Pausing { until_us } => self.deadline_us.min(until_us),
+            Phase::Choosing | Phase::Queued | Phase::Joining(_) => self.deadline_us,
+        }
     }
 
     /// Whether it stands still because of this server.

@@ -194,6 +194,8 @@ impl Script {
 
     /// Does what the core wants, as far as a network would.
     pub(super) fn pump(&mut self) {
+        let by_looking_at_all = self.core.calls.values().map(|call| call.next_due_us(&self.core.patience)).min();
+        assert_eq!(self.core.timers.first_us(), by_looking_at_all, "when a call is due");
         for action in self.core.take_actions() {
             match action {
                 Action::Dial { connection, address } => self.dialling.push((connection, address)),

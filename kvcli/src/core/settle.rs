@@ -140,7 +140,8 @@ impl Core {
     }
 
     pub(super) fn finish(&mut self, number: CallNumber, outcome: Result<Answer, ClerkError>) {
-        let Some(call) = self.calls.remove(&number) else { return };
+        let Some(mut call) = self.calls.remove(&number) else { return };
+        self.timers.clear(number, &mut call);
         self.choosing.remove(&number);
         for request in call.attempts.keys() {
             self.requests.remove(request);
@@ -196,6 +197,7 @@ impl Core {
         call.sweeps += 1;
         // Not all clients at once.
         call.phase = Phase::Pausing { until_us: self.now_us + self.random.u64(pause_us / 2..=pause_us) };
+        self.timers.set(number, call, &self.patience);
     }
 
     /// The session was forgotten before any attempt of this call could count: it moves to a new one. That must be born later than
@@ -214,6 +216,7 @@ impl Core {
         self.requests.insert(request, number);
         call.attempts.insert(request, Attempt { server: id, sent_us: self.now_us, kind: AttemptKind::News });
         call.phase = Phase::Waiting { request, server: id, since_us: self.now_us };
+        self.timers.set(number, call, &self.patience);
         self.actions.push(Action::Send { connection, bytes });
         self.dequeue();
     }
