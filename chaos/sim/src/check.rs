@@ -15,12 +15,14 @@ pub(crate) struct Checker {
     /// How far every node has been seen to apply, within one life.
     positions: BTreeMap<NodeId, Index>,
     facts: BTreeMap<NodeId, Facts>,
+    /// The last entry of every log, within one life.
+    lasts: BTreeMap<NodeId, EntryId>,
     pub(crate) leader_changes: u64,
 }
 
 impl Checker {
-    /// Looks at a node after a pass of `drive`.
-    pub(crate) fn look(&mut self, node: &Node) {
+    /// Looks at a node after a pass of `drive`; whether its log was cut, to be continued otherwise.
+    pub(crate) fn look(&mut self, node: &Node) -> bool {
         let raft = node.raft();
         let id = raft.id();
         if let Some(before) = self.facts.get(&id) {
@@ -42,6 +44,9 @@ impl Checker {
         let position = self.positions.entry(id).or_default();
         assert!(*position <= at.index, "{id} applied {} after {position}", at.index);
         *position = at.index;
+        let log = raft.log();
+        let before = self.lasts.insert(id, log.last());
+        before.is_some_and(|last| log.base().index <= last.index && !log.holds(last))
     }
 
     /// A node says something. A vote counts from here: one that was decided, not saved and not sent may be decided again after a crash.
@@ -59,6 +64,12 @@ impl Checker {
     pub(crate) fn restarted(&mut self, id: NodeId) {
         self.facts.remove(&id);
         self.positions.remove(&id);
+        self.lasts.remove(&id);
+    }
+
+    /// A node begins anew with an empty disk: its next votes are not bound by those it has forgotten. What they elect is.
+    pub(crate) fn wiped(&mut self, id: NodeId) {
+        self.votes.retain(|(voter, _), _| *voter != id);
     }
 
     /// How far any node has applied.

@@ -8,11 +8,15 @@ use wire::command::{CallId, Command, Op, SessionId};
 /// After this silence the call is sent again, elsewhere.
 pub(crate) const PATIENCE_US: u64 = 500_000;
 
+/// Longer ones would in the end be more than a value may be.
+const PADDED_CALLS_MAX: u64 = 500;
+
 /// One client, its session and what it was told.
 pub(crate) struct Client {
     /// Also its key: `c0`, `c1`, ...
     pub(crate) id: usize,
     session: SessionId,
+    padding: String,
     birth_index: Index,
     seq: u64,
     /// Which node is tried next.
@@ -35,10 +39,11 @@ pub(crate) enum Step {
 }
 
 impl Client {
-    pub(crate) fn new(id: usize, session: u128, target: usize) -> Client {
+    pub(crate) fn new(id: usize, session: u128, target: usize, padding_len: usize) -> Client {
         Client {
             id,
             session: SessionId(session),
+            padding: ".".repeat(padding_len),
             birth_index: Index(1),
             seq: 0,
             target,
@@ -53,7 +58,8 @@ impl Client {
     }
 
     pub(crate) fn token(&self, seq: u64) -> String {
-        format!("x {} {seq} y", self.id)
+        let padding = if seq <= PADDED_CALLS_MAX { &self.padding } else { "" };
+        format!("x {} {seq} {padding}y", self.id)
     }
 
     pub(crate) fn begin_call(&mut self) {

@@ -8,9 +8,12 @@
 
 mod check; // what must hold at every step and at the end
 mod client; // appends with sequence numbers, and what was acknowledged
+mod faults; // what happens to it
 mod network; // who hears whom, when
 mod plan; // a seed's mix of faults
+mod report; // what a run has to show for itself
 mod world; // clock, nodes, events
 
 pub use plan::Plan;
-pub use world::{Report, run};
+pub use report::Report;
+pub use world::run;

@@ -33,6 +33,13 @@ impl Network {
         }
     }
 
+    /// Cuts both directions between one node and all others.
+    pub(crate) fn isolate(&mut self, node: usize, node_count: usize) {
+        for peer in (0..node_count).filter(|peer| *peer != node) {
+            self.cut.extend([(node, peer), (peer, node)]);
+        }
+    }
+
     pub(crate) fn heal(&mut self) {
         self.cut.clear();
     }

@@ -12,6 +12,8 @@ pub struct Plan {
     pub node_count: usize,
     /// How many clients append.
     pub client_count: usize,
+    /// Bytes that make every append longer, so that the log goes on in new files.
+    pub padding_len: usize,
     /// How long faults happen, before all is healed and must converge.
     pub faulty_us: u64,
     /// Chance that a message is lost.
@@ -28,8 +30,20 @@ pub struct Plan {
     pub cuts: bool,
     /// See above.
     pub pauses: bool,
+    /// See above: disks that are full for a while.
+    pub full_disks: bool,
+    /// See above: directories that are deleted and made again, of a minority.
+    pub wipes: bool,
+    /// One that is wiped at this time, probably before the cluster is formed.
+    pub wipe_at_us: Option<u64>,
+    /// Nodes come up for the first time one after the other.
+    pub late_starts: bool,
+    /// No fault but those two before this time: in most runs the cluster is formed by then.
+    pub quiet_us: u64,
     /// Syncs take a while, and end on their own.
     pub slow_syncs: bool,
+    /// A quarter of it is the length of the log's files.
+    pub segments_for: u64,
     /// Log above which a snapshot is taken; `None`: never. Tiny, so that it happens all the time.
     pub max_log_bytes: Option<u64>,
 }
@@ -42,7 +56,8 @@ impl Plan {
         Plan {
             seed,
             node_count,
-            client_count: rng.usize(1..=4),
+            client_count: rng.usize(1..=16),
+            padding_len: if rng.bool() { rng.usize(0..600) } else { 0 },
             faulty_us: 8_000_000,
             loss: sometimes(&mut rng, 0.15),
             duplicate: sometimes(&mut rng, 0.1),
@@ -52,12 +67,28 @@ impl Plan {
             cuts: rng.u32(0..4) > 0,
             pauses: rng.bool(),
             slow_syncs: rng.bool(),
-            max_log_bytes: (rng.u32(0..4) > 0).then(|| rng.u64(300..6_000)),
+            full_disks: rng.bool(),
+            wipes: rng.u32(0..4) == 0,
+            wipe_at_us: (rng.u32(0..3) == 0).then(|| rng.u64(0..2_500_000)),
+            late_starts: rng.u32(0..3) == 0,
+            quiet_us: if rng.u32(0..4) > 0 { 1_500_000 } else { 0 },
+            segments_for: if rng.u32(0..4) > 0 { 16 << 10 } else { 128 << 10 },
+            max_log_bytes: (rng.u32(0..4) > 0).then(|| if rng.bool() { rng.u64(300..6_000) } else { rng.u64(6_000..60_000) }),
         }
     }
 
     /// Nothing ever goes wrong.
     pub fn calm(seed: u64, node_count: usize) -> Plan {
-        Plan { loss: 0.0, duplicate: 0.0, fault_every_us: None, ..Plan::draw(seed, node_count) }
+        let drawn = Plan::draw(seed, node_count);
+        Plan {
+            client_count: drawn.client_count.min(4),
+            padding_len: 0,
+            loss: 0.0,
+            duplicate: 0.0,
+            fault_every_us: None,
+            wipe_at_us: None,
+            late_starts: false,
+            ..drawn
+        }
     }
 }

@@ -9,6 +9,7 @@ use kvnode::{ClientId, Event as NodeEvent, MaxLogBytes, Node, NodeConfig, NodeEr
 use raft::{DiskId, EntryId, Incarnation, Index, Message, NodeId, Term};
 use wire::client::Reply;
 use wire::frame::FrameBuffer;
+use wire::hello::PeerHello;
 use wire::limits::FRAME_BODY_LEN_MAX;
 use wire::peer::PeerFrame;
 
@@ -16,40 +17,15 @@ use crate::check::Checker;
 use crate::client::{Client, PATIENCE_US, Step};
 use crate::network::Network;
 use crate::plan::Plan;
+use crate::report::Report;
 
 const TICK_US: u64 = 10_000;
+const ELECTION_TICKS: u64 = 30;
 const GREET_EVERY_US: u64 = 20_000;
 /// After the faults the cluster has this long to converge.
 const CONVERGE_US: u64 = 30_000_000;
 
-/// What a run did and saw. A run in which nothing happened has proved nothing: look at the counts.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Report {
-    /// Replays the run.
-    pub seed: u64,
-    /// Virtual time, microseconds.
-    pub simulated_us: u64,
-    /// Appends that were acknowledged; all of them are in the final state, once and in order.
-    pub acknowledged: u64,
-    /// Calls that were sent again.
-    pub retries: u64,
-    /// Processes killed.
-    pub kills: u64,
-    /// Times the network was cut.
-    pub cuts: u64,
-    /// Processes paused.
-    pub pauses: u64,
-    /// Terms that had a leader.
-    pub leader_changes: u64,
-    /// Snapshots that nodes have taken or been sent.
-    pub snapshots: u64,
-    /// Those that a node was sent, and that became its state.
-    pub installs: u64,
-    /// A digest of every event in its order: equal for equal seeds.
-    pub trace_digest: u64,
-}
-
-enum Event {
+pub(crate) enum Event {
     Tick {
         node: usize,
         life: u64,
@@ -69,6 +45,7 @@ enum Event {
     SyncDone {
         node: usize,
         life: u64,
+        took_us: u64,
     },
     Kill {
         node: usize,
@@ -101,41 +78,61 @@ enum Event {
     Restart {
         node: usize,
     },
+    /// Somebody starts over on one machine.
+    Wipe,
+    /// There is room again on this disk.
+    Room {
+        node: usize,
+    },
     Heal,
 }
 
-struct Host {
-    identity: Identity,
-    disk: FakeDisk,
+pub(crate) struct Host {
+    pub(crate) identity: Identity,
+    pub(crate) disk: FakeDisk,
     /// Counts its processes, from 1; also the incarnation.
-    life: u64,
-    process: Option<(Node, Store<FakeDisk>)>,
-    paused_until_us: u64,
+    pub(crate) life: u64,
+    pub(crate) process: Option<(Node, Store<FakeDisk>)>,
+    pub(crate) paused_until_us: u64,
     /// Its disk will stop at some step: when it does, so does the process.
-    doomed: bool,
+    pub(crate) doomed: bool,
     /// An event will finish the sync under way.
     syncing: bool,
+    /// How long its next sync takes, if that is decided.
+    pub(crate) next_sync_us: Option<u64>,
+    /// The log was cut meanwhile.
+    overtaken: bool,
+    /// Its disk was wiped: the cluster may have to do without it.
+    pub(crate) wiped: bool,
+    /// A node of the formed cluster has turned it away.
+    refused: bool,
+    /// Inputs since it was last driven.
+    inputs: u64,
+    /// Its save waits for room, as far as it was counted.
+    waits_for_room: bool,
     last_tick_us: u64,
     /// As far as it was counted.
-    newest_snapshot: Option<EntryId>,
+    pub(crate) newest_snapshot: Option<EntryId>,
     /// Its clock does not run like the others'.
     tick_us: u64,
     /// Peers and their lives that it has exchanged greetings with.
     greeted: BTreeSet<(usize, u64)>,
 }
 
-struct World {
-    plan: Plan,
-    rng: Rng,
-    now_us: u64,
+pub(crate) struct World {
+    pub(crate) plan: Plan,
+    pub(crate) rng: Rng,
+    pub(crate) now_us: u64,
     event_count: u64,
     events: BTreeMap<(u64, u64), Event>,
-    hosts: Vec<Host>,
-    network: Network,
+    pub(crate) hosts: Vec<Host>,
+    pub(crate) network: Network,
     clients: Vec<Client>,
-    checker: Checker,
-    report: Report,
-    calm: bool,
+    pub(crate) checker: Checker,
+    pub(crate) report: Report,
+    pub(crate) calm: bool,
+    /// Some node has known that the cluster is formed.
+    pub(crate) formed: bool,
 }
 
 /// Runs one plan to its end. Panics, naming the seed, if anything that must hold does not.
@@ -184,6 +181,12 @@ impl World {
                     paused_until_us: 0,
                     doomed: false,
                     syncing: false,
+                    next_sync_us: None,
+                    overtaken: false,
+                    wiped: false,
+                    refused: false,
+                    inputs: 0,
+                    waits_for_room: false,
                     newest_snapshot: None,
                     last_tick_us: 0,
                     tick_us,
@@ -191,20 +194,9 @@ impl World {
                 }
             })
             .collect();
-        let clients = (0..plan.client_count).map(|id| Client::new(id, rng.u128(..), rng.usize(0..plan.node_count))).collect();
-        let report = Report {
-            seed: plan.seed,
-            simulated_us: 0,
-            acknowledged: 0,
-            retries: 0,
-            kills: 0,
-            cuts: 0,
-            pauses: 0,
-            leader_changes: 0,
-            snapshots: 0,
-            installs: 0,
-            trace_digest: 0,
-        };
+        let clients =
+            (0..plan.client_count).map(|id| Client::new(id, rng.u128(..), rng.usize(0..plan.node_count), plan.padding_len)).collect();
+        let report = Report { seed: plan.seed, ..Report::default() };
         let calm = plan.fault_every_us.is_none();
         let mut world = World {
             plan,
@@ -218,9 +210,14 @@ impl World {
             checker: Checker::default(),
             report,
             calm,
+            formed: false,
         };
         for node in 0..world.hosts.len() {
-            world.start(node);
+            let delay_us = if world.plan.late_starts { world.rng.u64(0..2_000_000) } else { 0 };
+            world.after(delay_us, Event::Restart { node });
+        }
+        if let Some(at_us) = world.plan.wipe_at_us {
+            world.after(at_us, Event::Wipe);
         }
         world.after(0, Event::Greet);
         for client in 0..world.clients.len() {
@@ -233,7 +230,7 @@ impl World {
 
     // Time.
 
-    fn after(&mut self, delay_us: u64, event: Event) {
+    pub(crate) fn after(&mut self, delay_us: u64, event: Event) {
         self.event_count += 1;
         self.events.insert((self.now_us + delay_us, self.event_count), event);
     }
@@ -269,8 +266,9 @@ impl World {
                     let delay_us = self.hosts[to].paused_until_us - self.now_us;
                     return self.after(delay_us, Event::Deliver { from, from_life, to, to_life, frame });
                 }
-                let same_lives = self.hosts[from].life == from_life && self.hosts[to].life == to_life;
-                if same_lives && self.network.is_open(from, to) && self.hosts[to].greeted.contains(&(from, from_life)) {
+                // Its sender may be dead, and may have lost everything that it has not synced.
+                let is_same_life = self.hosts[to].life == to_life;
+                if is_same_life && self.network.is_open(from, to) && self.hosts[to].greeted.contains(&(from, from_life)) {
                     self.trace(frame.len() as u64);
                     let mut received = FrameBuffer::new(FRAME_BODY_LEN_MAX);
                     let mut rest = &frame[..];
@@ -284,21 +282,30 @@ impl World {
                     let frame = received.next().expect("a good frame").expect("a whole frame");
                     let from = NodeId(from as u64 + 1);
                     match wire::peer::decode_peer(frame).expect("what a node sent") {
-                        PeerFrame::Raft { message, entries } => self.with_node(to, |node| node.peer_message(from, message, entries)),
-                        beside => self.with_node(to, |node| node.peer_beside(from, beside)),
+                        PeerFrame::Raft { message, entries } => self.hand_in(to, |node| node.peer_message(from, message, entries)),
+                        beside => self.hand_in(to, |node| node.peer_beside(from, beside)),
                     }
                 }
             }
             Event::Lost { node, life, gone } => {
                 if self.hosts[node].life == life && self.hosts[node].paused_until_us <= self.now_us {
-                    self.with_node(node, |node| node.leader_lost(NodeId(gone as u64 + 1)));
+                    let gone = NodeId(gone as u64 + 1);
+                    self.with_node(node, |node| {
+                        node.peer_unreachable(gone);
+                        node.leader_lost(gone);
+                    });
                 }
             }
-            Event::SyncDone { node, life } => {
+            Event::SyncDone { node, life, took_us } => {
                 if self.hosts[node].life == life && self.hosts[node].syncing {
-                    self.hosts[node].syncing = false;
-                    self.hosts[node].disk.finish_sync();
+                    let host = &mut self.hosts[node];
+                    host.syncing = false;
+                    self.report.overtaken_saves += u64::from(std::mem::take(&mut host.overtaken));
+                    self.report.slow_syncs += u64::from(took_us > ELECTION_TICKS * TICK_US);
+                    host.disk.set_sync_us(took_us);
+                    host.disk.finish_sync();
                     self.with_node(node, |_| ());
+                    self.hosts[node].disk.set_sync_us(0);
                 }
             }
             Event::Kill { node, life } => {
@@ -313,7 +320,7 @@ impl World {
                     return self.after(delay_us, Event::Request { client, to, request_id, command });
                 }
                 let now_us = self.now_us;
-                self.with_node(to, |node| node.request(ClientId(client as u64), request_id, Client::request(&command), now_us));
+                self.hand_in(to, |node| node.request(ClientId(client as u64), request_id, Client::request(&command), now_us));
             }
             Event::Answer { client, from, request_id, reply } => self.answer(client, from, request_id, &reply),
             Event::Impatient { client, attempt } => {
@@ -333,22 +340,24 @@ impl World {
                     self.start(node);
                 }
             }
+            Event::Wipe => self.wipe(),
+            Event::Room { node } => self.hosts[node].disk.set_space(None),
             Event::Heal => self.network.heal(),
         }
     }
 
     // Nodes.
 
-    fn start(&mut self, node: usize) {
+    pub(crate) fn start(&mut self, node: usize) {
         let host = &mut self.hosts[node];
         host.life += 1;
         host.paused_until_us = 0;
         host.last_tick_us = self.now_us;
         host.greeted.clear();
         host.doomed = false;
-        host.syncing = false;
+        (host.syncing, host.overtaken, host.inputs, host.waits_for_room) = (false, false, 0, false);
         host.disk.hold_syncs(self.plan.slow_syncs && !self.calm);
-        let options = Options { max_log_bytes: Some(self.plan.max_log_bytes.unwrap_or(16 << 10)), ..Options::default() };
+        let options = Options { max_log_bytes: Some(self.plan.segments_for), ..Options::default() };
         let opened = Store::open(host.disk.clone(), &host.identity, options);
         let (mut store, recovered) = opened.unwrap_or_else(|error| panic!("seed {}: n{}: {error}", self.plan.seed, node + 1));
         let config = NodeConfig {
@@ -358,7 +367,7 @@ impl World {
             client_addr: format!("{}:7117", host.identity.name),
             peer_addr: format!("{}:7217", host.identity.name),
             version: "sim".into(),
-            election_ticks: 30,
+            election_ticks: u32::try_from(ELECTION_TICKS).expect("a few"),
             heartbeat_ticks: 5,
             tick_us: TICK_US,
             max_data_bytes: None,
@@ -373,7 +382,7 @@ impl World {
         self.after(tick_us, Event::Tick { node, life });
     }
 
-    fn kill(&mut self, node: usize) {
+    pub(crate) fn kill(&mut self, node: usize) {
         let host = &mut self.hosts[node];
         if host.process.take().is_none() {
             return;
@@ -414,29 +423,60 @@ impl World {
         self.after(tick_us, Event::Tick { node, life });
     }
 
+    /// Hands an input to a node that is up, and drives it now or with a later one: a turn of the real loop reads all that has arrived.
+    fn hand_in(&mut self, node: usize, input: impl FnOnce(&mut Node)) {
+        if self.rng.u32(0..3) > 0 {
+            return self.with_node(node, input);
+        }
+        if let Some((running, _)) = &mut self.hosts[node].process {
+            input(running);
+            self.hosts[node].inputs += 1;
+        }
+    }
+
     /// Hands an input to a node that is up, then drives it until it has nothing left to do, and looks at it.
-    fn with_node(&mut self, node: usize, input: impl FnOnce(&mut Node)) {
-        let Some((running, store)) = &mut self.hosts[node].process else { return };
+    pub(crate) fn with_node(&mut self, node: usize, input: impl FnOnce(&mut Node)) {
+        let host = &mut self.hosts[node];
+        let Some((running, store)) = &mut host.process else { return };
+        self.report.batches += u64::from(std::mem::take(&mut host.inputs) > 0);
         input(running);
         let mut outbox = Sent::default();
+        let mut truncations = 0;
         let driven = loop {
+            let led = running.raft().is_leader().then(|| running.raft().term());
             match drive(running, store, &mut outbox) {
-                Ok(()) => self.checker.look(running),
+                Ok(()) => truncations += u64::from(self.checker.look(running)),
                 Err(error) => break Err(error),
             }
-            if !running.has_work() {
+            // Nothing but a slow sync or a full disk ends a leadership here: messages and ticks were handed in before.
+            self.report.resignations += u64::from(led == Some(running.raft().term()) && !running.raft().is_leader());
+            self.report.waiting_saves +=
+                u64::from(!std::mem::replace(&mut host.waits_for_room, store.waits_for_room()) && host.waits_for_room);
+            if !running.has_work() && !store.has_room_again() {
                 let prepared = if store.needs_prepare() { store.prepare_slice() } else { Ok(()) };
                 let trimmed = prepared.and_then(|()| if store.needs_trim() { store.trim_slice() } else { Ok(()) });
                 break trimmed.map_err(NodeError::from);
             }
         };
-        for event in running.take_events() {
-            self.report.installs += u64::from(matches!(event, NodeEvent::Installed { .. }));
-        }
+        self.report.truncations += truncations;
+        host.overtaken |= truncations > 0 && host.syncing;
+        let news = running.take_events();
         if let Some(newest) = store.snapshot()
-            && self.hosts[node].newest_snapshot.replace(newest.meta.last) != Some(newest.meta.last)
+            && host.newest_snapshot.replace(newest.meta.last) != Some(newest.meta.last)
         {
             self.report.snapshots += 1;
+        }
+        for event in news {
+            match event {
+                NodeEvent::Installed { .. } => self.report.installs += 1,
+                NodeEvent::Refused { node: peer, .. } => {
+                    let peer = usize::try_from(peer.0 - 1).expect("ids count from 1");
+                    assert!(self.hosts[peer].wiped, "seed {}: n{} was turned away, and never wiped", self.plan.seed, peer + 1);
+                    self.hosts[node].greeted.retain(|(met, _)| *met != peer);
+                    self.hosts[peer].greeted.retain(|(met, _)| *met != node);
+                }
+                _ => {}
+            }
         }
         self.carry(node, outbox);
         self.die_if_failed(node, driven);
@@ -444,9 +484,9 @@ impl World {
         if host.disk.sync_is_held() && !host.syncing {
             host.syncing = true;
             let life = host.life;
-            let slowest_us = if self.rng.u32(0..20) == 0 { 500_000 } else { 3_000 };
-            let delay_us = self.rng.u64(100..slowest_us);
-            self.after(delay_us, Event::SyncDone { node, life });
+            let slowest_us = if self.rng.u32(0..12) == 0 { 1_500_000 } else { 3_000 };
+            let took_us = self.hosts[node].next_sync_us.take().unwrap_or_else(|| self.rng.u64(100..slowest_us));
+            self.after(took_us, Event::SyncDone { node, life, took_us });
         }
     }
 
@@ -496,12 +536,22 @@ impl World {
             }
             let (hello_a, hello_b) = (node_a.hello(Some(NodeId(b as u64 + 1))), node_b.hello(None));
             let (life_a, life_b) = (self.hosts[a].life, self.hosts[b].life);
-            self.hosts[a].greeted.insert((b, life_b));
-            self.hosts[b].greeted.insert((a, life_a));
-            self.with_node(b, |node| node.greeted(&hello_a).expect("nobody is wiped here"));
-            self.with_node(a, |node| node.greeted(&hello_b).expect("nobody is wiped here"));
+            // The one that is dialled judges first; then, if it was let in, the other.
+            if self.lets_in(b, a, &hello_a) && self.lets_in(a, b, &hello_b) {
+                self.hosts[a].greeted.insert((b, life_b));
+                self.hosts[b].greeted.insert((a, life_a));
+            }
         }
         self.after(GREET_EVERY_US, Event::Greet);
+    }
+
+    fn lets_in(&mut self, node: usize, peer: usize, hello: &PeerHello) -> bool {
+        let mut answer = Ok(());
+        self.with_node(node, |node| answer = node.greeted(hello));
+        let Err(refused) = answer else { return true };
+        assert!(self.hosts[peer].wiped, "seed {}: n{} was refused, and never wiped: {}", self.plan.seed, peer + 1, refused.message);
+        self.hosts[peer].refused |= self.hosts[node].process.as_ref().is_some_and(|(node, _)| node.status().formed);
+        false
     }
 
     // Clients.
@@ -537,68 +587,6 @@ impl World {
         }
     }
 
-    // Faults.
-
-    fn next_fault(&mut self) {
-        if let Some(every_us) = self.plan.fault_every_us {
-            let delay_us = self.rng.u64(1..=2 * every_us);
-            self.after(delay_us, Event::Fault);
-        }
-    }
-
-    fn fault(&mut self) {
-        if self.calm {
-            return;
-        }
-        let node = self.rng.usize(0..self.hosts.len());
-        match self.rng.u32(0..4) {
-            0 | 1 if self.plan.kills => {
-                // One, or all of them at once: what is promised is on a majority of disks, not in anybody's memory.
-                let victims = if self.rng.u32(0..8) == 0 { 0..self.hosts.len() } else { node..node + 1 };
-                for victim in victims {
-                    self.strike(victim);
-                }
-            }
-            2 if self.plan.cuts => {
-                self.network.cut_randomly(self.hosts.len(), &mut self.rng);
-                if !self.network.is_whole() {
-                    self.report.cuts += 1;
-                }
-                let delay_us = self.rng.u64(100_000..3_000_000);
-                self.after(delay_us, Event::Heal);
-            }
-            3 if self.plan.pauses && self.hosts[node].process.is_some() => {
-                self.report.pauses += 1;
-                self.hosts[node].paused_until_us = self.now_us + self.rng.u64(10_000..3_000_000);
-            }
-            _ => (),
-        }
-        self.next_fault();
-    }
-
-    /// Kills a process: between two inputs, or at the next but n-th step of its disk.
-    fn strike(&mut self, node: usize) {
-        if self.rng.bool() || self.hosts[node].process.is_none() {
-            return self.kill(node);
-        }
-        self.hosts[node].doomed = true;
-        self.hosts[node].disk.stop_after(self.rng.u64(0..12));
-        let life = self.hosts[node].life;
-        self.after(500_000, Event::Kill { node, life });
-    }
-
-    fn heal_all(&mut self) {
-        self.calm = true;
-        self.network.heal();
-        for node in 0..self.hosts.len() {
-            self.hosts[node].paused_until_us = self.hosts[node].paused_until_us.min(self.now_us);
-            self.hosts[node].disk.hold_syncs(false);
-            if self.hosts[node].process.is_none() {
-                self.start(node);
-            }
-        }
-    }
-
     // The end.
 
     fn has_converged(&self) -> bool {
@@ -607,7 +595,12 @@ impl World {
             let applied = host.process.as_ref().map(|(node, _)| node.digest().0.index);
             applied == Some(self.checker.applied_index())
         };
-        idle && self.hosts.iter().all(everywhere)
+        idle && self.members().all(everywhere)
+    }
+
+    /// All but those that were turned away: they have lost what they had promised.
+    fn members(&self) -> impl Iterator<Item = &Host> {
+        self.hosts.iter().filter(|host| !host.refused)
     }
 
     fn describe(&self) -> String {
@@ -625,18 +618,21 @@ impl World {
         self.report.simulated_us = self.now_us;
         let seed = self.plan.seed;
         let digests: BTreeSet<(Index, Term, u64)> = self
-            .hosts
-            .iter()
+            .members()
             .filter_map(|host| host.process.as_ref())
             .map(|(node, _)| node.digest())
             .map(|(at, digest)| (at.index, at.term, digest))
             .collect();
+        for host in self.hosts.iter().filter(|host| host.refused) {
+            let applied = host.process.as_ref().map(|(node, _)| node.digest().0.index);
+            assert!(applied <= Some(Index(1)), "seed {seed}: {} was turned away, and has applied {applied:?}", host.identity.name);
+        }
         assert_eq!(digests.len(), 1, "seed {seed}: the states differ: {digests:?}");
         for client in &self.clients {
             // A client stops only when its last call is acknowledged: so the value holds exactly its tokens, each once, in order.
             let expected: String = client.acknowledged.iter().map(|seq| client.token(*seq)).collect();
             let name = |host: &Host| host.identity.name.clone();
-            for host in &self.hosts {
+            for host in self.members() {
                 let Some((node, _)) = &host.process else { continue };
                 let value = node.peek(&client.key()).map(|value| value.value).unwrap_or_default();
                 let agreed = value.iter().zip(expected.as_bytes()).take_while(|(a, b)| a == b).count();

@@ -1,0 +1,48 @@
+//! What a run has to show for itself.
+
+/// What a run did and saw. A run in which nothing happened has proved nothing: look at the counts.
+#[derive(Clone, PartialEq, Eq, Default, Debug)]
+pub struct Report {
+    /// Replays the run.
+    pub seed: u64,
+    /// Virtual time, microseconds.
+    pub simulated_us: u64,
+    /// Appends that were acknowledged; all of them are in the final state, once and in order.
+    pub acknowledged: u64,
+    /// Calls that were sent again.
+    pub retries: u64,
+    /// Processes killed.
+    pub kills: u64,
+    /// Times the network was cut.
+    pub cuts: u64,
+    /// Processes paused.
+    pub pauses: u64,
+    /// Terms that had a leader.
+    pub leader_changes: u64,
+    /// Snapshots that nodes have taken or been sent.
+    pub snapshots: u64,
+    /// Those that a node was sent, and that became its state.
+    pub installs: u64,
+    /// Disks wiped before any node knew that the cluster was formed.
+    pub early_wipes: u64,
+    /// Disks wiped later.
+    pub late_wipes: u64,
+    /// Disks that were full for a while, whose node met that.
+    pub full_disks: u64,
+    /// Saves that waited for room.
+    pub waiting_saves: u64,
+    /// Syncs that took longer than an election timeout.
+    pub slow_syncs: u64,
+    /// Leaders that stepped down because of one, or because their disk was full.
+    pub resignations: u64,
+    /// Connections that broke for no reason.
+    pub breaks: u64,
+    /// Turns that took in more than one message or request.
+    pub batches: u64,
+    /// Logs that were cut, to be continued otherwise.
+    pub truncations: u64,
+    /// Saves that finished only after that.
+    pub overtaken_saves: u64,
+    /// A digest of every event in its order: equal for equal seeds.
+    pub trace_digest: u64,
+}
