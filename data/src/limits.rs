@@ -1,7 +1,7 @@
 //! Every bound on what is kept on disk or in memory here, with its reason.
 
-/// Longest body of a batch, bytes. One save is one batch, so this bounds a save: what a leader takes in one turn, 4 MiB, or what a
-/// follower accepts before it hands it over, 16 MiB and one append; the rest is room.
+/// Longest body of a batch, bytes. One save is one batch, so this bounds a save: what kvnode lets gather for one while another is under
+/// way (its `UNSAVED_BYTES_MAX`, 16 MiB, far more than a turn of its loop takes) and one append more; the rest is room.
 pub const BATCH_BODY_LEN_MAX: u32 = 32 << 20;
 /// Smallest segment, bytes: what a test with a tiny log can ask for.
 pub const SEGMENT_LEN_MIN: u64 = 4 << 10;

@@ -42,6 +42,7 @@ extern crate alloc;
 
 // The words everything else is made of.
 mod entry; // the 24 bytes before every payload, on disk and on the wire alike
+mod limits; // how much is remembered for others
 mod message; // what nodes say to each other
 mod types; // Term, Index, NodeId, EntryMeta
 
@@ -64,12 +65,13 @@ mod invariants; // what must hold after every step
 
 pub use entry::{ENTRY_HEADER_LEN, EntryHeader, EntryHeaderError};
 pub use invariants::Facts;
+pub use limits::READS_MAX;
 pub use log::LogPositions;
 pub use membership::Membership;
 pub use message::{AppendOutcome, Message, ReadToken};
 pub use progress::Progress;
 pub use raft::{Config, Raft, Recovered};
-pub use reads::{READS_MAX, ReadError, ReadId};
+pub use reads::{ReadError, ReadId};
 pub use ready::{Ready, Released, Save, SaveToken};
 pub use replication::ProposeError;
 pub use role::RoleName;

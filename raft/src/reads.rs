@@ -9,6 +9,7 @@ use alloc::collections::{BTreeMap, VecDeque};
 use alloc::vec::Vec;
 use core::mem;
 
+use crate::limits::READS_MAX;
 use crate::message::{Message, ReadToken};
 use crate::raft::Raft;
 use crate::role::{Leader, Role};
@@ -26,9 +27,6 @@ pub enum ReadError {
     /// `READS_MAX` reads are waiting already.
     Busy,
 }
-
-/// Reads that wait in one node at most: some 16 bytes each, and far more than clients keep in flight.
-pub const READS_MAX: usize = 65_536;
 
 /// Who waits for a leader's confirmation.
 #[derive(Clone, Copy, Debug)]

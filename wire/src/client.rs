@@ -174,6 +174,11 @@ pub enum Reply {
         missing: Vec<String>,
     },
     /// This attempt was appended and another entry now stands in its place: it will never take effect. Safe to retry.
+    ///
+    /// No schedule of the present node ends in it: only a leader has writers waiting, nobody else replaces a leader's entries, and when it
+    /// leads no longer all of them are told `LeadershipLost` before anything else is applied. It stays because a node compares what it
+    /// applies with what was asked for all the same: if that order is ever broken, the answer is one that may be retried and not a false
+    /// *done*. Clients know it since the first version of the protocol.
     Replaced,
     /// This attempt was appended, then leadership was lost: it may still take effect. Retry under the same sequence number to learn.
     LeadershipLost,
