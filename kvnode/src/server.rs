@@ -15,9 +15,10 @@ mod links; // all of them, by peer
 mod listener; // accepting, even without descriptors
 mod network; // all connections, and the way out
 mod resolver; // names to addresses
+mod strangers; // who has not said who it is
 mod stream; // a socket with its buffers
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::io;
 use std::time::{Duration, Instant};
 
@@ -39,8 +40,8 @@ use clock::Clock;
 use complaints::Complaints;
 use connection::{Client, Connection, ConnectionKey, Door, Flow, Left, Party, Why};
 use limits::{
-    GAP_PASSES_MAX, GREETING_MAX, PEER_SILENT_MAX, POLL_EVENTS_MAX, SEAL_IDLE_TICKS, STOP_FLUSH_MAX, TURN_ACCEPTS_MAX, TURN_POLLS_MAX,
-    clients_max, incoming_max,
+    DESCRIPTORS_MIN, GAP_PASSES_MAX, GREETING_MAX, PEER_SILENT_MAX, POLL_EVENTS_MAX, SEAL_IDLE_TICKS, STOP_FLUSH_MAX, TURN_ACCEPTS_MAX,
+    TURN_POLLS_MAX, clients_max, incoming_max,
 };
 use link::{Pace, PeerNews};
 use links::{Destination, Due, Links};
@@ -49,6 +50,7 @@ pub(crate) use listener::Listener;
 use network::{Network, client_id, key};
 use resolver::Resolver;
 pub(crate) use resolver::look_up;
+use strangers::Strangers;
 use stream::{Over, Stream};
 
 const CLIENT_DOOR: Token = Token(0);
@@ -86,8 +88,7 @@ pub(crate) struct Server {
     listeners: [Listener; 2],
     clients_max: usize,
     incoming_max: usize,
-    /// Strangers in the order in which they came, with the time by which they must have said who they are.
-    strangers: VecDeque<(Instant, ConnectionKey)>,
+    strangers: Strangers,
     complaints: Complaints,
     /// Refusals that were logged, and when: whoever is refused comes again and again.
     refusals: BTreeMap<String, Instant>,
@@ -129,6 +130,11 @@ impl Server {
             descriptors,
             start,
         } = parts;
+        if descriptors < DESCRIPTORS_MIN {
+            tracing::warn!(
+                "only {descriptors} open files are allowed; with fewer than {DESCRIPTORS_MIN} the log may find none: raise LimitNOFILE"
+            );
+        }
         let poll = Poll::new().or_exit(Exit::Io, || "cannot create a poll")?;
         let registry = watch(&poll, &mut listeners, &signals).or_exit(Exit::Io, || "cannot watch the sockets")?;
         let network = Network::new(registry, start);
@@ -143,7 +149,7 @@ impl Server {
             listeners,
             clients_max: clients_max(descriptors),
             incoming_max: incoming_max(descriptors),
-            strangers: VecDeque::new(),
+            strangers: Strangers::default(),
             complaints: Complaints::default(),
             refusals: BTreeMap::new(),
             resolver: Resolver::new(waker),
@@ -273,8 +279,10 @@ impl Server {
                         let stream = Stream::new(socket, HELLO_BODY_LEN_MAX);
                         match self.network.add(Connection::new(stream, remote, Party::Stranger { door })) {
                             Ok(key) => {
-                                self.strangers.push_back((now + GREETING_MAX, key));
                                 self.keep_the_door(door, key, now);
+                                if self.network.get_mut(key).is_some() {
+                                    self.strangers.add(door, now + GREETING_MAX, key);
+                                }
                             }
                             Err(error) => self.complaints.add(remote, error, now),
                         }
@@ -363,10 +371,7 @@ impl Server {
         if self.idle_ticks >= SEAL_IDLE_TICKS && self.store.needs_seal() {
             self.store.seal().map_err(|error| fatal(&error.into()))?;
         }
-        while let Some((deadline, key)) = self.strangers.front().copied()
-            && deadline <= now
-        {
-            self.strangers.pop_front();
+        while let Some(key) = self.strangers.take_overdue(now) {
             self.give_up_stranger(key, now);
         }
         if self.next_check <= now {

@@ -1,7 +1,7 @@
 //! The first frame, in both directions: who is there, and whether we may talk. Whoever is turned away is told why.
 
 use std::net::SocketAddr;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use raft::NodeId;
 use wire::limits::FRAME_BODY_LEN_MAX;
@@ -9,14 +9,8 @@ use wire::{Hello, PeerHello, Purpose, Refused, RefusedReason};
 
 use super::Server;
 use super::connection::{Client, ConnectionKey, Door, Flow, Left, Party, Why};
-use super::limits::GREETING_MAX;
+use super::limits::{GREETING_MAX, REFUSAL_REPEATED, REFUSALS_MAX};
 use super::stream::Over;
-
-/// The same refusal is logged again after this time.
-const REFUSAL_REPEATED: Duration = Duration::from_secs(60);
-
-/// Refusals remembered; whoever makes up new ones without end is only limited by the rate of complaints.
-const REFUSALS_MAX: usize = 64;
 
 /// There is no room for another client.
 fn too_many_clients(clients_max: usize) -> Why {
@@ -41,12 +35,11 @@ impl Server {
             }
             Door::Peer if self.network.incoming_count() > self.incoming_max => {
                 // Who has said nothing for longest goes: a peer says at once who it is, and finds a place in any crowd.
-                let network = &mut self.network;
-                let mut is_silent = |key| {
-                    let connection = network.get_mut(key).filter(|connection| connection.door == Some(Door::Peer));
-                    connection.is_some_and(|connection| matches!(connection.party, Party::Stranger { .. } | Party::Leaving))
-                };
-                let silent = self.strangers.iter().map(|(_, key)| *key).find(|key| is_silent(*key));
+                let Server { network, strangers, .. } = self;
+                let silent = strangers.take_oldest(Door::Peer, |key| {
+                    let party = network.get_mut(key).map(|connection| &connection.party);
+                    matches!(party, Some(Party::Stranger { .. } | Party::Leaving))
+                });
                 self.close(silent.unwrap_or(newest), too_many_incoming(self.incoming_max), now);
             }
             _ => {}
@@ -181,8 +174,8 @@ impl Server {
             return Some(why);
         }
         connection.party = Party::Leaving;
-        let remote = connection.remote;
-        self.strangers.push_back((now + GREETING_MAX, key));
+        let (remote, door) = (connection.remote, connection.door.unwrap_or(Door::Client));
+        self.strangers.add(door, now + GREETING_MAX, key);
         self.network.queue(key);
         self.complain(remote, &why, now);
         None

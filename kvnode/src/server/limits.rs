@@ -74,6 +74,10 @@ const CLIENTS_MAX: usize = 16_384;
 /// next one ends the node.
 const DESCRIPTORS_RESERVED: usize = 256;
 
+/// With fewer descriptors a node says so at its start: a quarter of them must do for its files and its links, which are some 30 beside a few
+/// peers.
+pub(crate) const DESCRIPTORS_MIN: u64 = 128;
+
 /// Clients at a time for a process that may have so many descriptors: however many come, the peers still find one.
 pub(crate) fn clients_max(descriptors: u64) -> usize {
     let descriptors = usize::try_from(descriptors).unwrap_or(usize::MAX);
@@ -91,6 +95,12 @@ fn reserved(descriptors: usize) -> usize {
 
 /// Lines per second about connections that were closed for what they sent; the rest is counted.
 pub(crate) const COMPLAINTS_PER_SECOND_MAX: u32 = 5;
+
+/// The same refusal is logged again after this time: whoever is refused comes again and again.
+pub(crate) const REFUSAL_REPEATED: Duration = Duration::from_secs(60);
+
+/// Refusals remembered; whoever makes up new ones without end is only limited by the rate of complaints.
+pub(crate) const REFUSALS_MAX: usize = 64;
 
 /// Connecting to a peer may take this long.
 pub(crate) const CONNECT_MAX: Duration = Duration::from_millis(300);
