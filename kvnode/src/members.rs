@@ -115,8 +115,8 @@ impl Members {
                 refuse(
                     RefusedReason::WrongDisk,
                     format!(
-                        "the data directory of {name} is not the one it joined with (disk id {found}, expected {disk_id}): what it promised \
-                         is lost, so it may not vote. Start it on its old directory, or replace it: kvcli member replace {name} \
+                        "the data directory of {name} is not the one it joined with (its disk id is {found}): what it promised is lost, \
+                         so it may not vote. Start it on its old directory, or replace it: kvcli member replace {name} \
                          {name}={addr}{or_all}"
                     ),
                 )

@@ -24,6 +24,11 @@ impl Node {
         Ok(())
     }
 
+    /// The disk that a member is known by.
+    pub fn disk_id_of(&self, node: NodeId) -> Option<DiskId> {
+        self.members.disk_id(node)
+    }
+
     /// What this node says of itself to a peer: to node `to` when it dials, `None` in an answer.
     pub fn hello(&self, to: Option<NodeId>) -> PeerHello {
         PeerHello {

@@ -76,7 +76,7 @@ impl Server {
                 if cluster_id != self.cluster_id {
                     return Err(self.other_cluster("node", cluster_id));
                 }
-                self.node.greeted(&peer).map_err(Why::Refuse)?;
+                self.node.greeted(&peer).map_err(|refused| self.turned_away(peer.node, refused, now))?;
                 self.links.nudge(peer.node, now);
                 let answer = self.node.hello(None);
                 self.admit(key, Party::Peer { node: peer.node, purpose, heard: now }, |out| wire::encode_peer_welcome(&answer, out));
@@ -106,6 +106,19 @@ impl Server {
             connection.stream.input.set_body_len_max(FRAME_BODY_LEN_MAX);
         }
         self.network.write(key, answer);
+    }
+
+    /// Which disk would have been the right one is for whoever reads this node's log: a stranger that is told could come back with it.
+    fn turned_away(&mut self, node: NodeId, refused: Refused, now: Instant) -> Why {
+        if refused.reason == RefusedReason::WrongDisk
+            && let Some(disk_id) = self.node.disk_id_of(node)
+        {
+            let line = format!("{} joined with disk id {disk_id}", self.node.name_of(node));
+            if self.was_not_told_lately(&line, now) {
+                tracing::warn!("{line}; another one is refused");
+            }
+        }
+        Why::Refuse(refused)
     }
 
     fn other_cluster(&self, who: &str, theirs: raft::ClusterId) -> Why {
@@ -154,7 +167,7 @@ impl Server {
             let message = format!("this connection was meant for node {}, and node {} answers", peer.0, answer.node.0);
             return Err(refuse(RefusedReason::WrongNode, message));
         }
-        self.node.greeted(&answer).map_err(Why::Refuse)?;
+        self.node.greeted(&answer).map_err(|refused| self.turned_away(peer, refused, now))?;
         let news = self.links.greeted(peer, purpose, answer.incarnation, now);
         self.follow_news(peer, news);
         self.network.open_route(peer, purpose, key);

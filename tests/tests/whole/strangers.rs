@@ -6,7 +6,7 @@ use raft::{DiskId, Incarnation, NodeId};
 use tests::raw::{self, Raw};
 use tests::wait::PATIENCE;
 use tests::{Cluster, host, process, wait_until};
-use wire::{Hello, Kind, PeerHello, Purpose};
+use wire::{Hello, Kind, PeerHello, Purpose, RefusedReason};
 
 /// Sends bytes to a listener of n1 and expects the end of the connection and at most one line about it.
 #[track_caller]
@@ -139,6 +139,36 @@ fn a_peers_message_with_term_2_to_the_60_is_cut_off_before_raft_sees_it() {
     expect_logged(&cluster, lines);
     cluster.kvcli_at([0], ["--timeout", "20s", "put", "still", "serving"]).expect_code(0);
     assert_eq!(cluster.status().term(), before, "raft saw it");
+}
+
+#[test]
+fn a_stranger_with_another_disk_is_not_told_which_one_would_do_and_the_log_is() {
+    let cluster = Cluster::start(3);
+    let (_, welcome) = Raw::client(&cluster.nodes[0].client_addr);
+    let dump = tests::Ran::kvnode(["dump".as_ref(), cluster.nodes[2].data_dir.as_os_str()]);
+    let disk = format!("{:032x}", disk_id(&String::from_utf8_lossy(&dump.stdout)).unwrap_or_else(|| panic!("no disk id\n{dump}")));
+    let mut raw = Raw::connect(&cluster.nodes[0].peer_addr);
+    let peer = PeerHello {
+        node: NodeId(3),
+        to: Some(NodeId(1)),
+        disk_id: DiskId(0x4711),
+        incarnation: Incarnation(4711),
+        client_addr: cluster.nodes[2].client_addr.clone(),
+        peer_addr: cluster.nodes[2].peer_addr.clone(),
+        version: welcome.version.clone(),
+    };
+    let mut hello = Vec::new();
+    wire::encode_hello(&Hello::Peer { cluster_id: welcome.cluster_id, purpose: Purpose::Control, peer }, &mut hello);
+    raw.send(&hello);
+    let (kind, body) = raw.frame();
+    let refused = wire::decode_peer_welcome(wire::Frame { kind, body: &body }).expect("an answer").expect_err("a refusal");
+    assert_eq!(refused.reason, RefusedReason::WrongDisk);
+    // What is wrong and what to do, but not the one thing that a stranger lacks.
+    for word in ["data directory of n3", "4711", "kvcli member replace n3"] {
+        assert!(refused.message.contains(word), "{word}: {}", refused.message);
+    }
+    assert!(!refused.message.contains(&disk), "{}", refused.message);
+    wait_until("n1's log names both", PATIENCE, || cluster.log(0).contains(&disk) && cluster.log(0).contains("4711"));
 }
 
 /// The disk id in the output of `kvnode dump`: 32 hexadecimal digits behind the word "disk".
