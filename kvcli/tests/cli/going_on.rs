@@ -1,9 +1,16 @@
 //! A load that ended with lines of unknown outcome goes on, while what it has sent is still on its way: the keys hold what the file says.
 
+use std::io::Write;
+use std::process::Stdio;
+use std::thread;
+use std::time::Duration;
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use wire::{RefusedReason, RejectedReason, Reply};
 
 use crate::fake::{Fake, Manner};
-use crate::program::{Ran, run_at, run_reading, settle, settle_reading};
+use crate::program::{Ran, command_at, run_at, run_reading, settle, settle_reading};
 
 /// Keys repeat, and each key's last line is its last value.
 const INPUT: &[u8] = b"a\t1\nb\t1\nc\t1\na\t2\nb\t2\nd\t1\n";
@@ -76,7 +83,7 @@ fn a_file_whose_name_looks_like_an_option_is_named_as_a_file() {
     let node = Fake::new(Manner::Mute);
     let dir = tempfile::tempdir().unwrap();
     std::fs::write(dir.path().join("-lines"), INPUT).unwrap();
-    let mut command = crate::program::command_at(&[&node]);
+    let mut command = command_at(&[&node]);
     let ran: Ran = command.current_dir(&dir).args(["--timeout", "300ms", "load", "--", "-lines"]).output().unwrap().into();
     assert!(ran.finish().ends_with(" load ./-lines --from-line 1"), "{ran:?}");
 }
@@ -95,6 +102,28 @@ fn only_the_first_line_is_sent_until_it_is_answered() {
     settle_reading(&node, &again.finish(), INPUT).expect(0);
     // The three of the first load are refused; that first line was the same write, and was told so.
     assert_eq!((dump(&node), refused_late(&node), node.late().len()), (loaded(), 3, 4));
+}
+
+#[test]
+fn an_interrupt_before_the_first_line_is_answered_leaves_the_same_command() {
+    let (node, ran) = held_back();
+    let finish = ran.finish();
+    node.behave(Manner::Mute);
+    let mut command = command_at(&[&node]);
+    command.args(["load", "--from-line", "1", "--resume", finish.split(' ').nth(1).unwrap()]);
+    let mut child = command.stdin(Stdio::piped()).stderr(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
+    child.stdin.take().unwrap().write_all(INPUT).unwrap();
+    while !node.asked().contains(&"unheard".to_string()) {
+        // sleeps because what another thread was asked can only be polled
+        thread::sleep(Duration::from_millis(1));
+    }
+    kill(Pid::from_raw(i32::try_from(child.id()).unwrap()), Signal::SIGINT).unwrap();
+    let again: Ran = Ran::from(child.wait_with_output().unwrap()).expect(130);
+    assert_eq!(again.finish(), finish);
+    node.behave(Manner::Serves);
+    settle_reading(&node, &finish, INPUT).expect(0);
+    node.let_through_after(0);
+    assert_eq!((dump(&node), refused_late(&node)), (loaded(), 3));
 }
 
 #[test]
