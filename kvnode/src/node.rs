@@ -142,6 +142,11 @@ pub enum Event {
     },
     /// The disk has no room for a snapshot; it is tried again.
     NoRoomForSnapshot,
+    /// This node led, and was deaf for longer than an election may take.
+    SlowSync {
+        /// How long it waited for its disk.
+        sync_us: u64,
+    },
     /// A peer that was greeted has another disk than the log now says: its connections are to be closed, both ways.
     Refused {
         /// Whose.
@@ -320,7 +325,8 @@ impl Node {
     pub(crate) fn sync_was_slow(&mut self, sync_us: u64) {
         let is_slow = sync_us > u64::from(self.config.election_ticks) * self.config.tick_us;
         // A sole voter has nobody who could have been elected.
-        if is_slow && !self.raft.membership().is_sole_voter(self.config.identity.node) {
+        if is_slow && self.raft.is_leader() && !self.raft.membership().is_sole_voter(self.config.identity.node) {
+            self.events.push(Event::SlowSync { sync_us });
             self.raft.step_down();
             self.follow_raft();
         }
@@ -417,6 +423,7 @@ impl Node {
             EntryKind::NoOp => self.writes.applied(index, None),
             EntryKind::Membership => {
                 self.members.set(decode_members(header.meta(index), entry)?);
+                self.follow_log(None);
                 self.writes.applied(index, None)
             }
             EntryKind::Command => match Command::decode(payload(entry)).map_err(|error| NodeError::Command { index, error })? {

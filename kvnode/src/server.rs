@@ -318,8 +318,10 @@ impl Server {
                 if !links.is_up(peer, purpose) {
                     return self.greet_dialled(key, peer, purpose, now);
                 }
-                let left = connection.read(&mut bytes, |frame, _, _| match wire::decode_peer(frame)? {
-                    PeerFrame::Pong => Ok(Flow::Next),
+                let left = connection.read(&mut bytes, |frame, _, _| match frame.kind {
+                    // It has learnt from the log that our disk is another.
+                    Kind::Refused => Err(Why::RefusedByPeer(Refused::decode(frame.body)?)),
+                    _ if matches!(wire::decode_peer(frame)?, PeerFrame::Pong) => Ok(Flow::Next),
                     _ => Err(Why::Bad("a message against the direction of the connection".to_owned())),
                 });
                 links.heard(peer, purpose, now);
@@ -418,6 +420,12 @@ impl Server {
                 Event::SnapshotRefused { from, last, why } => {
                     let from = self.node.name_of(*from);
                     tracing::warn!("the snapshot of {last} that {from} sends cannot be used: {why}; asking for it again");
+                }
+                Event::SlowSync { sync_us } => {
+                    let ms = sync_us / 1_000;
+                    tracing::warn!(
+                        "a sync took {ms} ms, longer than an election may: others may lead by now. If that is usual here, raise --election-ticks"
+                    );
                 }
                 Event::Refused { .. } => {} // said where its connections are closed
                 Event::NoRoomForSnapshot => tracing::warn!("the disk has no room for a snapshot: the log grows until it has"),

@@ -440,6 +440,21 @@ fn a_node_alone_leads_however_slow_its_disk_is() {
 }
 
 #[test]
+fn a_leader_that_was_deaf_for_longer_than_an_election_may_take_leads_no_longer() {
+    for (sync_us, leads_on) in [(299_000, true), (301_000, false)] {
+        let mut world = World::serving(3);
+        let leader = world.leader().expect("it serves");
+        world.hosts[&leader].disk.set_sync_us(sync_us);
+        world.put(leader, b"k", b"v");
+        let replies = world.pump(leader);
+        assert_eq!((world.node(leader).raft().is_leader(), replies.contains(&Reply::LeadershipLost)), (leads_on, !leads_on));
+        world.hosts[&leader].disk.set_sync_us(0);
+        world.run(10);
+        world.put_done(b"k", b"another");
+    }
+}
+
+#[test]
 fn cluster_time_passes_under_load_as_it_does_without() {
     let mut world = World::serving(1);
     let time_ms = |world: &mut World| {
