@@ -71,7 +71,7 @@ pub(crate) fn run() -> bool {
             if served.code == 0 { Ok(()) } else { Err(served.to_string()) }
         });
         let took = start.elapsed();
-        let (ready, resident) = (ready_line(&cluster.log(follower)), memory_kib(cluster.pid(follower), "VmRSS"));
+        let (ready, resident) = (ready_line(&cluster.log(follower)), memory_kib(cluster.pid(follower), "VmRSS:"));
         println!("  restart after {how}: serving after {:.2} s ({ready}), resident {:.0} MiB", took.as_secs_f64(), mib(resident * 1024));
         cluster.wait_equal();
         good &= cluster.kvcli_at([follower], ["get", "key 0999999"]).code == 0;
