@@ -101,6 +101,13 @@ pub(crate) fn recover<D: Disk>(disk: &mut D, cluster_id: ClusterId, segment_len:
     let Survey { log, found, holds_snapshot } = survey(disk, cluster_id)?;
     let LogSurvey { replay, oldest, last: LastBatch { name, size, offset, bytes }, torn } = log;
     let mut spare = open_spare(disk, cluster_id, name.next(), next_segment_len(segment_len, size))?;
+    // Only the headers of snapshots were read so far. Before an older one goes, or the log is begun anew behind the newest, that must be
+    // whole: else what is left of this copy would be destroyed by the start that finds out about the damage.
+    if let Some(newest) = found.newest
+        && (!holds_snapshot || torn.is_some() || found.has_leftovers())
+    {
+        snapshots::load(disk, cluster_id, newest.meta.last, |_, _| {})?;
+    }
 
     // So far nothing was written. From here on only what takes back no promise: it can be cut short anywhere and done again.
     if let Some(Torn { name, from, to }) = torn {

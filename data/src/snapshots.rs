@@ -61,6 +61,13 @@ pub(crate) struct Found {
     has_dir: bool,
 }
 
+impl Found {
+    /// Whether opening removes anything.
+    pub(crate) fn has_leftovers(&self) -> bool {
+        !self.leftovers.is_empty()
+    }
+}
+
 /// Looks at the directory, and at the header of the newest snapshot.
 pub(crate) fn survey<D: Disk>(disk: &mut D, cluster_id: ClusterId) -> Result<Found, OpenError> {
     let names = match disk.list(SNAPSHOT_DIR) {

@@ -212,7 +212,7 @@ impl Node {
         );
         raft.require_every_vote(!members.formed_in_log());
         let reported = Report { role: raft.role(), term: raft.term(), leader: None, formed: false };
-        Ok(Node {
+        let mut node = Node {
             raft,
             machine,
             sessions,
@@ -243,7 +243,10 @@ impl Node {
             events: Vec::new(),
             counters: Counters::new(now_us),
             config,
-        })
+        };
+        // Segments go as a whole, so the log on disk may reach back further than is kept.
+        node.compact(store)?;
+        Ok(node)
     }
 
     // Inputs.

@@ -459,3 +459,25 @@ fn append(store: &mut Store<RealDisk>, hard_state: HardState, count: u64) {
         assert_eq!(store.save(&save).expect("it is healthy"), SaveStatus::Synced);
     }
 }
+
+#[test]
+fn a_start_that_finds_the_newest_snapshot_damaged_leaves_the_older_one_and_the_log_alone() {
+    let mut log = Log::new();
+    for _ in 0..9 {
+        log.append(b"value");
+    }
+    let older = take(&mut log.store, id(4, 1), &content(80_000));
+    let newest = take(&mut log.store, id(7, 1), &content(200_000));
+    // Nobody had the time to trim: both are there.
+    log.disk.crash_losing_all();
+    log.disk.flip(&snapshot_path(newest.meta.last), newest.len / 2, 1);
+    let before: Vec<(String, Option<Vec<u8>>)> = log.disk.files().into_iter().map(|path| (path.clone(), log.disk.content(&path))).collect();
+    for _ in 0..2 {
+        let error = Store::open(log.disk.clone(), &identity(), SMALL).map(drop).expect_err("it is damaged");
+        assert!(matches!(&error, OpenError::Snapshot { file, .. } if *file == snapshot_path(newest.meta.last)), "{error}");
+        let after: Vec<(String, Option<Vec<u8>>)> =
+            log.disk.files().into_iter().map(|path| (path.clone(), log.disk.content(&path))).collect();
+        assert!(after == before, "nothing was changed");
+    }
+    assert!(log.disk.files().contains(&snapshot_path(older.meta.last)));
+}

@@ -179,7 +179,7 @@ impl Node {
 
     /// The log up to the snapshot may go, but for a tail: half the limit for followers that are a little behind, and what a peer needs
     /// that is being sent an older snapshot, as long as that is no more than the limit.
-    fn compact<D: Disk>(&mut self, store: &mut Store<D>) -> Result<(), NodeError> {
+    pub(super) fn compact<D: Disk>(&mut self, store: &mut Store<D>) -> Result<(), NodeError> {
         let limit = self.config.max_log_bytes.limit(store.snapshot());
         let mut to = store.tail_start(limit / 2);
         if let Some(pinned) = self.sending.pinned()
