@@ -1,0 +1,325 @@
+//! One copy of the store: what every operation does to it, and whether it could have answered as it did.
+
+use std::ops::Range;
+
+use crate::history::{Answer, Call, History, Outcome};
+
+/// A key's place in the byte order of all keys of the history.
+pub(crate) type Key = usize;
+
+/// What an operation does, with what it answered.
+#[derive(Clone, Debug)]
+pub(crate) enum Does<'h> {
+    Read {
+        key: Key,
+        found: Option<&'h [u8]>,
+    },
+    /// Every key from `from` to before `to`: these, and no others.
+    Scan {
+        from: Key,
+        to: Key,
+        items: Vec<(Key, &'h [u8])>,
+    },
+    Put {
+        key: Key,
+        value: &'h [u8],
+    },
+    Append {
+        key: Key,
+        value: &'h [u8],
+    },
+    /// `None`: it was not told.
+    Delete {
+        key: Key,
+        existed: Option<bool>,
+    },
+    Cas {
+        key: Key,
+        expect: Option<&'h [u8]>,
+        value: &'h [u8],
+        swapped: Option<bool>,
+    },
+}
+
+impl Does<'_> {
+    pub(crate) fn key(&self) -> Option<Key> {
+        match self {
+            Does::Scan { .. } => None,
+            Does::Read { key, .. }
+            | Does::Put { key, .. }
+            | Does::Append { key, .. }
+            | Does::Delete { key, .. }
+            | Does::Cas { key, .. } => Some(*key),
+        }
+    }
+
+    /// Whether, with this answer, it changes nothing.
+    pub(crate) fn only_reads(&self) -> bool {
+        matches!(
+            self,
+            Does::Read { .. } | Does::Scan { .. } | Does::Delete { existed: Some(false), .. } | Does::Cas { swapped: Some(false), .. }
+        )
+    }
+}
+
+/// An operation that happened, or may have.
+#[derive(Clone, Debug)]
+pub(crate) struct Event<'h> {
+    /// Its number in the history.
+    pub(crate) id: usize,
+    pub(crate) call: u64,
+    /// `u64::MAX`: it may happen at any time after its call.
+    pub(crate) end: u64,
+    /// Whether it need not have happened.
+    pub(crate) maybe: bool,
+    pub(crate) position: Option<u64>,
+    pub(crate) version: Option<u64>,
+    pub(crate) does: Does<'h>,
+}
+
+impl Event<'_> {
+    /// Whether this one was over when `other` began. Intervals are closed: with equal times, either may have come first.
+    pub(crate) fn precedes(&self, other: &Event<'_>) -> bool {
+        over_before(self.end, other.call)
+    }
+}
+
+/// Whether what ended at `end` was over before what was called at `call` began.
+pub(crate) fn over_before(end: u64, call: u64) -> bool {
+    if crate::broken::is(crate::broken::Broken::HalfOpenIntervals) { end <= call && end != u64::MAX } else { end < call }
+}
+
+/// A history ready to be judged.
+pub(crate) struct Prepared<'h> {
+    pub(crate) history: &'h History,
+    /// All keys, in byte order.
+    pub(crate) keys: Vec<&'h [u8]>,
+    /// What happened or may have, in order of the calls.
+    pub(crate) events: Vec<Event<'h>>,
+    pub(crate) has_scans: bool,
+}
+
+impl<'h> Prepared<'h> {
+    pub(crate) fn new(history: &'h History) -> Prepared<'h> {
+        let mut keys: Vec<&[u8]> = Vec::new();
+        for op in history.ops() {
+            keys.extend(op.call.key());
+            if let Outcome::Ok(Answer::List(items)) = &op.outcome {
+                keys.extend(items.iter().map(|(key, _)| &key[..]));
+            }
+        }
+        keys.sort_unstable();
+        keys.dedup();
+        let mut events: Vec<Event<'_>> = history.ops().iter().enumerate().filter_map(|(id, _)| event(history, &keys, id)).collect();
+        events.sort_by_key(|event| (event.call, event.id));
+        if crate::broken::is(crate::broken::Broken::KeyDropped) {
+            events.retain(|event| event.does.key().is_none_or(|key| key + 1 < keys.len()));
+        }
+        let has_scans = events.iter().any(|event| event.does.key().is_none());
+        Prepared { history, keys, events, has_scans }
+    }
+
+    /// The events of every key; a scan is a read of each key in its range.
+    pub(crate) fn by_key(&self) -> Vec<Vec<Event<'h>>> {
+        let mut by_key = vec![Vec::new(); self.keys.len()];
+        for event in &self.events {
+            match &event.does {
+                Does::Scan { from, to, items } => {
+                    let mut items = items.iter().peekable();
+                    for (key, events) in by_key.iter_mut().enumerate().take(*to).skip(*from) {
+                        let found = items.next_if(|(found, _)| *found == key).map(|(_, value)| *value);
+                        events.push(Event { does: Does::Read { key, found }, version: None, ..event.clone() });
+                    }
+                }
+                does => by_key[does.key().expect("not a scan")].push(event.clone()),
+            }
+        }
+        by_key
+    }
+}
+
+fn event<'h>(history: &'h History, keys: &[&'h [u8]], id: usize) -> Option<Event<'h>> {
+    let op = &history.ops()[id];
+    let answer = match &op.outcome {
+        Outcome::Fail => return None,
+        Outcome::Unknown if op.call.is_read() || crate::broken::is(crate::broken::Broken::UnknownIsFailed) => return None,
+        Outcome::Unknown => None,
+        Outcome::Ok(answer) => Some(answer),
+    };
+    let place = |key: &[u8]| keys.partition_point(|other| *other < key);
+    let flag = match answer {
+        Some(Answer::Flag(flag)) => Some(*flag),
+        _ => None,
+    };
+    let does = match (&op.call, answer) {
+        (Call::Get { key }, Some(Answer::Value(found))) => Does::Read { key: place(key), found: found.as_deref() },
+        (Call::Scan { from, to, limit }, Some(Answer::List(items))) => {
+            let items: Vec<(Key, &[u8])> = items.iter().map(|(key, value)| (place(key), &value[..])).collect();
+            let from = from.as_deref().map_or(0, place);
+            // A scan that stopped at its limit says nothing of what comes behind.
+            let to = match limit {
+                Some(limit) if *limit == items.len() as u64 => items.last().map_or(from, |(key, _)| key + 1),
+                _ => to.as_deref().map_or(keys.len(), place),
+            };
+            Does::Scan { from, to: to.max(from), items }
+        }
+        (Call::Put { key, value }, _) => Does::Put { key: place(key), value },
+        (Call::Append { key, value }, _) => Does::Append { key: place(key), value },
+        (Call::Delete { key }, _) => Does::Delete { key: place(key), existed: flag },
+        (Call::Cas { key, expect, value }, _) => Does::Cas { key: place(key), expect: expect.as_deref(), value, swapped: flag },
+        (Call::Get { .. } | Call::Scan { .. }, _) => unreachable!("`History::push` lets no such answer in"),
+    };
+    let unknown = answer.is_none();
+    Some(Event {
+        id,
+        call: op.call_ns,
+        end: if unknown { u64::MAX } else { op.return_ns.expect("an answered call has returned") },
+        maybe: unknown && op.position.is_none(),
+        position: op.position,
+        version: op.version,
+        does,
+    })
+}
+
+/// How to take a step back.
+pub(crate) struct Undo {
+    key: Key,
+    hash: u128,
+    version: u64,
+    what: Was,
+}
+
+enum Was {
+    Same,
+    Value(Option<Vec<u8>>),
+    Shorter(usize),
+}
+
+impl Undo {
+    pub(crate) fn changed(&self) -> bool {
+        !matches!(self.what, Was::Same)
+    }
+}
+
+/// The store as it is now.
+pub(crate) struct Model {
+    /// The first key that it holds.
+    base: Key,
+    values: Vec<Option<Vec<u8>>>,
+    versions: Vec<u64>,
+    hashes: Vec<u128>,
+    hash: u128,
+}
+
+const FNV_OFFSET: u128 = 0x6c62_272e_07bb_0142_62b8_2175_6295_c58d;
+const FNV_PRIME: u128 = 0x0000_0000_0100_0000_0000_0000_0000_013b;
+
+fn hash_bytes(hash: u128, bytes: &[u8]) -> u128 {
+    bytes.iter().fold(hash, |hash, byte| (hash ^ u128::from(*byte)).wrapping_mul(FNV_PRIME))
+}
+
+/// One number spread over 128 bits, the same in every run.
+pub(crate) fn spread(number: u128) -> u128 {
+    let lane = |bits: u128, salt: u64| {
+        let mut z = u64::try_from(bits & u128::from(u64::MAX)).expect("masked").wrapping_add(salt);
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    };
+    let (low, high) = (lane(number, 0x9e37_79b9_7f4a_7c15), lane(number >> 64, 0xd1b5_4a32_d192_ed03));
+    u128::from(lane(u128::from(low ^ high.rotate_left(17)), 1)) << 64 | u128::from(lane(u128::from(high ^ low.rotate_left(29)), 2))
+}
+
+impl Model {
+    /// An empty store for these keys.
+    pub(crate) fn new(keys: Range<Key>) -> Model {
+        let (base, count) = (keys.start, keys.len());
+        Model { base, values: vec![None; count], versions: vec![0; count], hashes: vec![0; count], hash: 0 }
+    }
+
+    pub(crate) fn value(&self, key: Key) -> Option<&[u8]> {
+        self.values[key - self.base].as_deref()
+    }
+
+    /// Of the key: writes since it was created; 0: no such key.
+    pub(crate) fn version(&self, key: Key) -> u64 {
+        self.versions[key - self.base]
+    }
+
+    /// Equal for equal stores, and for no others that anybody will meet (2^-128 each).
+    pub(crate) fn hash(&self) -> u128 {
+        self.hash
+    }
+
+    /// Does it, if one copy could have answered so now.
+    pub(crate) fn apply(&mut self, does: &Does<'_>) -> Option<Undo> {
+        match *does {
+            Does::Read { key, found } => (self.value(key) == found).then(|| self.same(key)),
+            Does::Scan { from, to, ref items } => self.scan_differs(from, to, items, |_| false).is_none().then(|| self.same(from)),
+            Does::Put { key, value } => Some(self.put(key, Some(value))),
+            Does::Append { key, value } => Some(self.append(key, value)),
+            Does::Delete { key, existed } => {
+                let exists = self.values[key - self.base].is_some();
+                if existed.is_some_and(|existed| existed != exists) {
+                    return None;
+                }
+                Some(if exists { self.put(key, None) } else { self.same(key) })
+            }
+            Does::Cas { key, expect, value, swapped } => {
+                let swaps = self.value(key) == expect;
+                if swapped.is_some_and(|swapped| swapped != swaps) {
+                    return None;
+                }
+                Some(if swaps { self.put(key, Some(value)) } else { self.same(key) })
+            }
+        }
+    }
+
+    /// The first key of a scan that is otherwise here.
+    pub(crate) fn scan_differs(&self, from: Key, to: Key, items: &[(Key, &[u8])], skip: impl Fn(Key) -> bool) -> Option<Key> {
+        let mut items = items.iter().peekable();
+        (from..to).find(|key| {
+            let found = items.next_if(|(found, _)| found == key).map(|(_, value)| *value);
+            !skip(*key) && found != self.value(*key)
+        })
+    }
+
+    pub(crate) fn undo(&mut self, undo: Undo) {
+        let Undo { key, hash, version, what } = undo;
+        match what {
+            Was::Same => return,
+            Was::Value(value) => self.values[key - self.base] = value,
+            Was::Shorter(len) => self.values[key - self.base].as_mut().expect("it was appended to").truncate(len),
+        }
+        self.set_hash(key, hash);
+        self.versions[key - self.base] = version;
+    }
+
+    fn same(&self, key: Key) -> Undo {
+        Undo { key, hash: 0, version: 0, what: Was::Same }
+    }
+
+    fn put(&mut self, key: Key, value: Option<&[u8]>) -> Undo {
+        let (hash, version) = (self.hashes[key - self.base], self.versions[key - self.base]);
+        let old = std::mem::replace(&mut self.values[key - self.base], value.map(Into::into));
+        self.set_hash(key, value.map_or(0, |value| hash_bytes(FNV_OFFSET, value)));
+        self.versions[key - self.base] = if value.is_some() { version + 1 } else { 0 };
+        Undo { key, hash, version, what: Was::Value(old) }
+    }
+
+    fn append(&mut self, key: Key, value: &[u8]) -> Undo {
+        let (hash, version) = (self.hashes[key - self.base], self.versions[key - self.base]);
+        let Some(held) = &mut self.values[key - self.base] else { return self.put(key, Some(value)) };
+        let len = held.len();
+        held.extend_from_slice(value);
+        self.set_hash(key, hash_bytes(hash, value));
+        self.versions[key - self.base] = version + 1;
+        Undo { key, hash, version, what: Was::Shorter(len) }
+    }
+
+    fn set_hash(&mut self, key: Key, hash: u128) {
+        let mixed = |hash: u128| if hash == 0 { 0 } else { spread(hash ^ spread(key as u128 + 1)) };
+        self.hash ^= mixed(self.hashes[key - self.base]) ^ mixed(hash);
+        self.hashes[key - self.base] = hash;
+    }
+}

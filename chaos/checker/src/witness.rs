@@ -1,0 +1,213 @@
+//! The order that the positions claim: replayed on one copy, and held against the clock.
+//!
+//! A write stands at its position; what only reads stands behind the writes at and before its own. A write of unknown outcome without a
+//! position is put wherever an answer shows it ([`crate::place`]). What passes is linearizable, whoever made the positions up: they are
+//! only a hint at the order. What fails breaks a promise, and the other tiers are asked which.
+
+use crate::check::Limits;
+use crate::model::{Does, Event, Key, Model, Prepared};
+use crate::order;
+use crate::place::{Next, Placed, place};
+use crate::verdict::{Anomaly, Violation, Why, show_value};
+
+/// What came of it.
+pub(crate) enum Witness {
+    Fits,
+    NoPositions,
+    Broken {
+        violation: Box<Violation>,
+        key: Option<Key>,
+        /// Whether no place for writes of unknown outcome can mend it.
+        certain: bool,
+        /// Whether it is the clock that contradicts, not the answers.
+        by_time: bool,
+    },
+}
+
+pub(crate) fn witness(prepared: &Prepared<'_>, limits: &Limits) -> Witness {
+    let events = &prepared.events;
+    if events.iter().any(|event| event.position.is_none() && !event.maybe) {
+        return Witness::NoPositions;
+    }
+    let mut ranked: Vec<((u64, bool), usize)> = Vec::with_capacity(events.len());
+    for (index, event) in events.iter().enumerate() {
+        ranked.extend(event.position.map(|position| ((position, event.does.only_reads()), index)));
+    }
+    ranked.sort_unstable();
+    let replay = Replay { prepared, order: &ranked };
+    match replay.shared_position().or_else(|| replay.against_the_clock()) {
+        Some((violation, key)) => Witness::Broken { violation, key, certain: true, by_time: true },
+        None => replay.run(limits),
+    }
+}
+
+struct Replay<'a, 'h> {
+    prepared: &'a Prepared<'h>,
+    /// Positions, whether it only reads, index of the event.
+    order: &'a [((u64, bool), usize)],
+}
+
+impl<'h> Replay<'_, 'h> {
+    fn event(&self, place: usize) -> &Event<'h> {
+        &self.prepared.events[self.order[place].1]
+    }
+
+    fn shared_position(&self) -> Option<(Box<Violation>, Option<Key>)> {
+        let place = (1..self.order.len()).find(|place| self.order[*place].0 == self.order[place - 1].0 && !self.order[*place].0.1)?;
+        let [one, other] = [self.event(place - 1), self.event(place)];
+        let why = [Why::Text(format!("Both took effect at position {}: there are two logs", self.order[place].0.0))];
+        Some((self.violation(Anomaly::Fork, other.does.key(), &[one.id, other.id], &why), other.does.key()))
+    }
+
+    fn against_the_clock(&self) -> Option<(Box<Violation>, Option<Key>)> {
+        let (behind, ahead) = order::contradiction(&self.prepared.events, self.order.to_vec())?;
+        let [behind, ahead] = [behind, ahead].map(|index| &self.prepared.events[index]);
+        let anomaly = match (behind.does.only_reads(), ahead.does.only_reads()) {
+            (false, true) => Anomaly::StaleRead,
+            (true, true) => Anomaly::NonMonotonicRead,
+            (false, false) => Anomaly::ReorderedWrites,
+            (true, false) => Anomaly::PhantomValue,
+        };
+        let [late, early] = [behind, ahead].map(|event| event.position.unwrap_or_default());
+        let why = [
+            Why::Before(behind.id, ahead.id),
+            Why::Of(behind.id, format!("took effect at position {late}")),
+            Why::Of(ahead.id, format!("only at {early}")),
+        ];
+        Some((self.violation(anomaly, ahead.does.key(), &[ahead.id, behind.id], &why), ahead.does.key()))
+    }
+
+    fn run(&self, limits: &Limits) -> Witness {
+        let events = &self.prepared.events;
+        let keys = self.prepared.keys.len();
+        // Keys with writes of which nobody said where they are, if anywhere: put aside.
+        let mut aside: Vec<Key> = events.iter().filter(|event| event.position.is_none()).filter_map(|event| event.does.key()).collect();
+        aside.sort_unstable();
+        aside.dedup();
+        let is_aside = |key: Key| aside.binary_search(&key).is_ok();
+        let mut put_aside: Vec<Vec<usize>> = vec![Vec::new(); aside.len()];
+        let mut model = Model::new(0..keys);
+        let mut last_write: Vec<Option<usize>> = vec![None; keys];
+        for (place, (_, index)) in self.order.iter().enumerate() {
+            let event = &events[*index];
+            let (key, fits) = match &event.does {
+                Does::Scan { from, to, items } => {
+                    let range = aside.partition_point(|key| key < from)..aside.partition_point(|key| key < to);
+                    put_aside[range].iter_mut().for_each(|places| places.push(place));
+                    let differs = model.scan_differs(*from, *to, items, is_aside);
+                    (differs.unwrap_or(*from), differs.is_none())
+                }
+                does => {
+                    let key = does.key().expect("not a scan");
+                    if let Ok(slot) = aside.binary_search(&key) {
+                        put_aside[slot].push(place);
+                        continue;
+                    }
+                    (key, model.apply(does).is_some())
+                }
+            };
+            if !fits {
+                let (violation, key) = self.misfit(key, place, last_write[key], model.value(key));
+                return Witness::Broken { violation, key: Some(key), certain: true, by_time: false };
+            }
+            if let Some(claimed) = event.version
+                && !matches!(event.does, Does::Delete { .. } | Does::Scan { .. })
+                && claimed != model.version(key)
+            {
+                let violation = self.wrong_version(key, event, claimed, last_write[key], model.version(key));
+                return Witness::Broken { violation, key: Some(key), certain: true, by_time: true };
+            }
+            if !event.does.only_reads() {
+                last_write[key] = Some(event.id);
+            }
+        }
+        self.place_asides(&aside, &put_aside, limits)
+    }
+
+    fn place_asides(&self, aside: &[Key], put_aside: &[Vec<usize>], limits: &Limits) -> Witness {
+        if aside.is_empty() {
+            return Witness::Fits;
+        }
+        let mut over: Vec<u64> = (0..self.order.len()).map(|place| self.event(place).end).collect();
+        for place in (1..over.len()).rev() {
+            over[place - 1] = over[place - 1].min(over[place]);
+        }
+        let mut maybes: Vec<Vec<&Event<'_>>> = vec![Vec::new(); aside.len()];
+        for event in self.prepared.events.iter().filter(|event| event.position.is_none()) {
+            if let Some(slot) = event.does.key().and_then(|key| aside.binary_search(&key).ok()) {
+                maybes[slot].push(event);
+            }
+        }
+        for ((key, places), maybes) in aside.iter().zip(put_aside).zip(&maybes) {
+            let order: Vec<Next<'_>> =
+                places.iter().map(|place| Next { event: at_key(self.event(*place), *key), over: over[*place] }).collect();
+            let (stuck, value, certain) = match place(*key, &order, maybes, limits.steps_max) {
+                Placed::Fits => continue,
+                Placed::Stuck(stuck, value) => (stuck, value, true),
+                Placed::GaveUp => (0, None, false),
+            };
+            let writes = |next: &&Next<'_>| !next.event.does.only_reads();
+            let last_write = order[..stuck].iter().rev().find(writes).map(|next| next.event.id);
+            let (violation, key) = self.misfit(*key, places[stuck], last_write, value.as_deref());
+            return Witness::Broken { violation, key: Some(key), certain, by_time: false };
+        }
+        Witness::Fits
+    }
+
+    /// The event at `place` cannot have found what it found.
+    fn misfit(&self, key: Key, place: usize, last_write: Option<usize>, value: Option<&[u8]>) -> (Box<Violation>, Key) {
+        let event = at_key(self.event(place), key);
+        let mut ops = vec![event.id];
+        ops.extend(last_write);
+        let mut why = vec![Why::Text(format!("In order of the positions, {} was there", show_value(value)))];
+        let found = match event.does {
+            Does::Read { found, .. } => Some(found),
+            Does::Cas { expect, swapped: Some(true), .. } => Some(expect),
+            _ => None,
+        };
+        let leaves = |does: &Does<'_>| match (does, found) {
+            (Does::Put { value, .. } | Does::Cas { value, .. }, Some(Some(found))) => *value == found,
+            (Does::Append { value, .. }, Some(Some(found))) => found.ends_with(value),
+            (Does::Delete { .. }, Some(None)) => true,
+            _ => false,
+        };
+        let source = self.prepared.events.iter().find(|other| other.does.key() == Some(key) && other.id != event.id && leaves(&other.does));
+        let anomaly = match (found, source) {
+            (Some(Some(_)), None) => {
+                why.push(Why::Of(event.id, "found what nobody wrote".into()));
+                Anomaly::PhantomValue
+            }
+            (_, source) => {
+                ops.extend(source.map(|source| source.id));
+                why.push(Why::Of(event.id, "answered as if something else had been".into()));
+                match source {
+                    Some(source) if source.position > event.position => Anomaly::WrongPosition,
+                    _ => Anomaly::StaleRead,
+                }
+            }
+        };
+        (self.violation(anomaly, Some(key), &ops, &why), key)
+    }
+
+    fn wrong_version(&self, key: Key, event: &Event<'_>, claimed: u64, last_write: Option<usize>, version: u64) -> Box<Violation> {
+        let ops: Vec<usize> = [event.id].into_iter().chain(last_write).collect();
+        let why = [Why::Of(event.id, format!("says version {claimed}; {version} writes are known since the key was created"))];
+        let anomaly = if claimed > version { Anomaly::Duplicate } else { Anomaly::LostWrite };
+        self.violation(anomaly, Some(key), &ops, &why)
+    }
+
+    fn violation(&self, anomaly: Anomaly, key: Option<Key>, ops: &[usize], why: &[Why]) -> Box<Violation> {
+        Violation::new(self.prepared.history, anomaly, key.map(|key| self.prepared.keys[key]), ops, why)
+    }
+}
+
+/// What an event does to one key: a scan reads it.
+fn at_key<'h>(event: &Event<'h>, key: Key) -> Event<'h> {
+    let does = match &event.does {
+        Does::Scan { items, .. } => {
+            Does::Read { key, found: items.binary_search_by_key(&key, |(key, _)| *key).ok().map(|place| items[place].1) }
+        }
+        does => does.clone(),
+    };
+    Event { does, ..event.clone() }
+}
