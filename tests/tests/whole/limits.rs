@@ -182,6 +182,35 @@ fn a_follower_whose_disk_is_full_hinders_nobody_and_catches_up() {
     expect_all(&mut client, "k", 100, 64 << 10);
 }
 
+#[test]
+fn a_leader_whose_disk_is_full_gives_way_to_one_that_has_room() {
+    if host::lacks("mount", "a_leader_whose_disk_is_full_gives_way_to_one_that_has_room") {
+        return;
+    }
+    let mut cluster = Cluster::prepare(3);
+    let mut disks = Vec::new();
+    for node in &mut cluster.nodes {
+        let disk = SmallDisk::mount(&node.data_dir, 64 << 20);
+        node.under = disk.under();
+        disks.push(disk);
+    }
+    cluster.start_all();
+    cluster.wait_healthy();
+    let leader = cluster.leader();
+    let pid = cluster.pid(leader);
+    disks[leader].fill_but(64 << 10);
+    let mut client = Client::new(&cluster.endpoints(), Duration::from_secs(20));
+    for key in 0..100 {
+        client.put(&format!("k{key:05}"), value(key, 64 << 10)).expect("the others have room");
+    }
+    assert!(cluster.log(leader).contains("the disk is full"), "{}", cluster.log(leader));
+    assert_ne!(cluster.leader(), leader, "{}", cluster.log(leader));
+    disks[leader].free();
+    cluster.wait_equal();
+    assert_eq!(cluster.pid(leader), pid, "it never stopped");
+    expect_all(&mut client, "k", 100, 64 << 10);
+}
+
 /// A cluster whose leader goes on for some 8 seconds while nobody answers it; so an election takes as long.
 fn patient_cluster() -> (Cluster, usize) {
     let mut cluster = Cluster::prepare(3);
