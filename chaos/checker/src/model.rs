@@ -96,7 +96,8 @@ pub(crate) struct Prepared<'h> {
     pub(crate) keys: Vec<&'h [u8]>,
     /// What happened or may have, in order of the calls.
     pub(crate) events: Vec<Event<'h>>,
-    pub(crate) has_scans: bool,
+    /// Which of them are scans.
+    pub(crate) scans: Vec<usize>,
 }
 
 impl<'h> Prepared<'h> {
@@ -115,26 +116,40 @@ impl<'h> Prepared<'h> {
         if crate::broken::is(crate::broken::Broken::KeyDropped) {
             events.retain(|event| event.does.key().is_none_or(|key| key + 1 < keys.len()));
         }
-        let has_scans = events.iter().any(|event| event.does.key().is_none());
-        Prepared { history, keys, events, has_scans }
+        let scans = (0..events.len()).filter(|index| events[*index].does.key().is_none()).collect();
+        Prepared { history, keys, events, scans }
     }
 
-    /// The events of every key; a scan is a read of each key in its range.
-    pub(crate) fn by_key(&self) -> Vec<Vec<Event<'h>>> {
+    /// Which events have this key, for every key; scans have none.
+    pub(crate) fn by_key(&self) -> Vec<Vec<usize>> {
         let mut by_key = vec![Vec::new(); self.keys.len()];
-        for event in &self.events {
-            match &event.does {
-                Does::Scan { from, to, items } => {
-                    let mut items = items.iter().peekable();
-                    for (key, events) in by_key.iter_mut().enumerate().take(*to).skip(*from) {
-                        let found = items.next_if(|(found, _)| *found == key).map(|(_, value)| *value);
-                        events.push(Event { does: Does::Read { key, found }, version: None, ..event.clone() });
-                    }
-                }
-                does => by_key[does.key().expect("not a scan")].push(event.clone()),
+        for (index, event) in self.events.iter().enumerate() {
+            if let Some(key) = event.does.key() {
+                by_key[key].push(index);
             }
         }
         by_key
+    }
+
+    /// All that touches a key, in order of the calls; a scan is a read of each key in its range. One key at a time: all keys times all
+    /// scans may be more than fits into memory.
+    pub(crate) fn of_key(&self, key: Key, own: &[usize]) -> Vec<Event<'h>> {
+        let scans = self.scans.iter().copied().filter(|index| match &self.events[*index].does {
+            Does::Scan { from, to, .. } => (*from..*to).contains(&key),
+            _ => false,
+        });
+        let mut indexes: Vec<usize> = own.iter().copied().chain(scans).collect();
+        indexes.sort_unstable();
+        indexes.into_iter().map(|index| self.events[index].at_key(key)).collect()
+    }
+}
+
+impl<'h> Event<'h> {
+    /// What it does to one key: a scan reads it.
+    pub(crate) fn at_key(&self, key: Key) -> Event<'h> {
+        let Does::Scan { items, .. } = &self.does else { return self.clone() };
+        let found = items.binary_search_by_key(&key, |(key, _)| *key).ok().map(|place| items[place].1);
+        Event { does: Does::Read { key, found }, version: None, ..*self }
     }
 }
 

@@ -140,7 +140,7 @@ impl<'h> Replay<'_, 'h> {
         }
         for ((key, places), maybes) in aside.iter().zip(put_aside).zip(&maybes) {
             let order: Vec<Next<'_>> =
-                places.iter().map(|place| Next { event: at_key(self.event(*place), *key), over: over[*place] }).collect();
+                places.iter().map(|place| Next { event: self.event(*place).at_key(*key), over: over[*place] }).collect();
             let (stuck, value, certain) = match place(*key, &order, maybes, limits.steps_max) {
                 Placed::Fits => continue,
                 Placed::Stuck(stuck, value) => (stuck, value, true),
@@ -156,7 +156,7 @@ impl<'h> Replay<'_, 'h> {
 
     /// The event at `place` cannot have found what it found.
     fn misfit(&self, key: Key, place: usize, last_write: Option<usize>, value: Option<&[u8]>) -> (Box<Violation>, Key) {
-        let event = at_key(self.event(place), key);
+        let event = self.event(place).at_key(key);
         let mut ops = vec![event.id];
         ops.extend(last_write);
         let mut why = vec![Why::Text(format!("In order of the positions, {} was there", show_value(value)))];
@@ -199,15 +199,4 @@ impl<'h> Replay<'_, 'h> {
     fn violation(&self, anomaly: Anomaly, key: Option<Key>, ops: &[usize], why: &[Why]) -> Box<Violation> {
         Violation::new(self.prepared.history, anomaly, key.map(|key| self.prepared.keys[key]), ops, why)
     }
-}
-
-/// What an event does to one key: a scan reads it.
-fn at_key<'h>(event: &Event<'h>, key: Key) -> Event<'h> {
-    let does = match &event.does {
-        Does::Scan { items, .. } => {
-            Does::Read { key, found: items.binary_search_by_key(&key, |(key, _)| *key).ok().map(|place| items[place].1) }
-        }
-        does => does.clone(),
-    };
-    Event { does, ..event.clone() }
 }

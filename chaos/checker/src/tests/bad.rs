@@ -412,7 +412,12 @@ fn the_search_alone_finds_every_kind() {
     for Bad { what, history, by_key, .. } in bad(300..330) {
         let prepared = Prepared::new(&history);
         let limits = Limits { steps_max: 300_000, states_max: 300_000 };
-        let mut found = prepared.by_key().iter().enumerate().map(|(key, events)| search(events, key..key + 1, &limits)).collect::<Vec<_>>();
+        let mut found = prepared
+            .by_key()
+            .iter()
+            .enumerate()
+            .map(|(key, own)| search(&prepared.of_key(key, own), key..key + 1, &limits))
+            .collect::<Vec<_>>();
         if !by_key {
             found.push(search(&prepared.events, 0..prepared.keys.len(), &limits));
         }

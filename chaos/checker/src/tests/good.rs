@@ -72,8 +72,8 @@ fn the_search_agrees_on_appends_and_registers() {
     for (seed, shape, execution) in executions(2000..2100) {
         let history = execution.history();
         let prepared = Prepared::new(&history);
-        for (key, events) in prepared.by_key().iter().enumerate().filter(|(_, events)| events.len() < 60) {
-            let result = search(events, key..key + 1, &Limits::default());
+        for (key, own) in prepared.by_key().iter().enumerate().filter(|(_, own)| own.len() < 60) {
+            let result = search(&prepared.of_key(key, own), key..key + 1, &Limits::default());
             assert!(matches!(result, Search::Fits), "seed {seed} {:?} key {key}", shape.workload);
         }
     }
