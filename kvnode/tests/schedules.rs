@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use data::{FakeDisk, Identity, InitialMember, Options, Store};
 use kvnode::{ClientId, Event, MaxLogBytes, Node, NodeConfig, Outbox, drive};
-use raft::{DiskId, EntryHeader, EntryKind, EntryMeta, Incarnation, Index, Message, NodeId, Term};
+use raft::{AppendOutcome, DiskId, EntryHeader, EntryId, EntryKind, EntryMeta, Incarnation, Index, Message, NodeId, Term};
 use wire::{BusyReason, CallId, Op, PeerFrame, Reply, Request, SessionId};
 
 const TICK_US: u64 = 10_000;
@@ -269,6 +269,70 @@ fn an_append_that_repeats_an_entry_behind_another_replaces_both() {
         let term_at = |index| world.node(1).raft().log().term_at(Index(index)).map_or(0, |term| term.0);
         assert_eq!([term_at(2), term_at(3)], terms);
     }
+}
+
+/// Something a member may say to this node, sense or nonsense: the frame is good, and the bytes are those of the entries.
+fn any_message(random: &mut fastrand::Rng, to: &raft::Raft) -> (Message, Vec<u8>) {
+    let header = |term| EntryHeader { term: Term(term), time_ms: 0, payload_len: 0, kind: EntryKind::NoOp };
+    // Mostly of the term that it is in.
+    let term = Term(match random.u32(0..16) {
+        0 => to.term().0.saturating_sub(1),
+        1 => to.term().0 + 1,
+        _ => to.term().0,
+    });
+    let index = Index(random.u64(0..to.log().last_index().0 + 2));
+    let true_term = to.log().term_at(index).filter(|_| random.u32(0..6) > 0);
+    let log_term = true_term.unwrap_or(Term(random.u64(0..=term.0)));
+    let (vote_granted, leader_commit) = (random.bool(), Index(random.u64(0..=index.0)));
+    let mut terms: Vec<u64> = (0..random.usize(0..4)).map(|_| random.u64(log_term.0.min(term.0)..=term.0)).collect();
+    terms.sort_unstable();
+    let message = match random.u32(0..12) {
+        0 => Message::PreVote { term, last_log_index: index, last_log_term: log_term },
+        1 => Message::PreVoteReply { term, vote_granted },
+        2 => Message::RequestVote { term, last_log_index: index, last_log_term: log_term, transfer: vote_granted },
+        3 => Message::RequestVoteReply { term, vote_granted },
+        4 => Message::AppendReply { term, outcome: AppendOutcome::Accepted { match_index: index } },
+        5 => Message::Heartbeat { term, leader_commit, read_token: None },
+        6 => Message::InstallSnapshot { term, last_included: EntryId { index, term: log_term } },
+        _ => {
+            let meta = |(at, term): (u64, &u64)| EntryMeta { index: Index(at), term: Term(*term), payload_len: 0, kind: EntryKind::NoOp };
+            let entries = (index.0 + 1..).zip(&terms).map(meta).collect();
+            Message::Append { term, prev_log_index: index, prev_log_term: log_term, leader_commit, entries }
+        }
+    };
+    let bytes = if matches!(message, Message::Append { .. }) { terms } else { Vec::new() };
+    (message, bytes.into_iter().flat_map(|term| header(term).encode()).collect())
+}
+
+#[test]
+fn whatever_members_say_several_times_a_turn_beside_slow_syncs_stops_no_node() {
+    let mut most_entries = 0;
+    for seed in 0..1_000 {
+        let mut random = fastrand::Rng::with_seed(seed);
+        let mut world = World::three();
+        (1..=3).for_each(|id| world.start(id));
+        world.greet();
+        world.kill(2);
+        world.kill(3);
+        world.hosts[&1].disk.hold_syncs(true);
+        for _ in 0..40 {
+            for _ in 0..random.u32(0..4) {
+                let (message, entries) = any_message(&mut random, world.node(1).raft());
+                world.node_mut(1).peer_message(NodeId(random.u64(2..4)), message, &entries);
+            }
+            if random.u32(0..3) == 0 {
+                world.hosts[&1].disk.finish_sync();
+            }
+            if random.u32(0..8) == 0 {
+                world.now_us += TICK_US;
+                let now_us = world.now_us;
+                world.node_mut(1).tick(random.u32(0..40), now_us);
+            }
+            world.pump(1);
+        }
+        most_entries = most_entries.max(world.last_index(1));
+    }
+    assert!(most_entries > 6, "hardly anything was ever believed: {most_entries}");
 }
 
 // Disks that are wiped.

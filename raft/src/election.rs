@@ -15,7 +15,7 @@ use crate::progress::Progress;
 use crate::raft::Raft;
 use crate::reads::LeaderReads;
 use crate::role::{Canvass, Follower, Leader, Role, RoleName};
-use crate::types::{EntryId, EntryKind, EntryMeta, HardState, NodeId, Term};
+use crate::types::{EntryId, EntryKind, EntryMeta, HardState, Index, NodeId, Term};
 
 /// Ticks after which a follower asks, once it is told that its leader's process is gone: few, and random, so that one asks first.
 const HURRIED_FIRST_TICKS: core::ops::RangeInclusive<u32> = 1..=3;
@@ -224,6 +224,7 @@ impl Raft {
         if self.hard_state.term < term {
             self.hard_state = HardState { term, voted_for };
             self.saves.forget_promises();
+            self.vouched_index = Index(0);
         }
     }
 

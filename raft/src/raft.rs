@@ -66,6 +66,8 @@ pub struct Raft {
     pub(crate) hard_state: HardState,
     pub(crate) log: LogPositions,
     pub(crate) membership: Membership,
+    /// The log agrees with that of this term's leader up to here, as far as this node has said so.
+    pub(crate) vouched_index: Index,
     /// Elections take every vote, not a majority.
     pub(crate) every_vote: bool,
     /// Others are to stand for election first.
@@ -107,6 +109,7 @@ impl Raft {
             snapshot,
             log,
             membership,
+            vouched_index: Index(0),
             every_vote: false,
             stands_last: false,
             role: Role::Follower(Follower::new(None, timer)),

@@ -146,9 +146,9 @@ impl Raft {
                 return; // no leader may take back what is committed (Leader Completeness, Raft 5.4): ignore a peer that tries
             }
             if conflict <= self.log.last_index() {
-                // A leader never takes back what it has appended in its own term (Leader Append-Only, Raft 5.3), and we may have vouched
-                // for it in this very turn: ignore one that tries.
-                if self.log.last().term == term {
+                // A leader never takes back what it has appended in its term or told us to be in its log (Leader Append-Only, Raft 5.3), and
+                // we may have vouched for it in this very turn: ignore one that tries.
+                if self.log.last().term == term || conflict <= self.vouched_index {
                     return;
                 }
                 self.log.truncate(conflict);
@@ -156,6 +156,7 @@ impl Raft {
             entries[first..].iter().for_each(|entry| self.log.append(*entry));
         }
         self.commit_to(leader_commit.min(vouched));
+        self.vouched_index = self.vouched_index.max(vouched);
         let outcome = AppendOutcome::Accepted { match_index: vouched.max(base.index) };
         self.promise(from, Message::AppendReply { term, outcome });
     }

@@ -64,6 +64,17 @@ fn an_append_that_would_take_back_entries_of_the_current_term_is_ignored() {
 }
 
 #[test]
+fn an_append_that_contradicts_what_its_leader_has_said_in_this_term_is_ignored() {
+    let mut cluster = follower();
+    cluster.input(1, |raft| raft.step(NodeId(2), append(4, (2, 1), &[2, 2], 2))); // of older terms, instead of the 3
+    cluster.input(1, |raft| raft.step(NodeId(2), append(4, (2, 1), &[3], 2)));
+    cluster.turn(1);
+    assert_eq!((cluster.terms(1), said(&mut cluster)), (vec![1, 1, 2, 2], vec![(2, accepted(4, 4))]));
+    cluster.step(1, 3, append(5, (2, 1), &[3], 2));
+    assert_eq!(cluster.terms(1), [1, 1, 3], "the leader of another term is not bound by that");
+}
+
+#[test]
 fn votes_that_nobody_can_have_been_asked_for_yet_elect_nobody() {
     let mut cluster = lone(RoleName::PreCandidate, 3, start(3, &[1], 1));
     for message in [pre_vote_reply(4, true), vote_reply(4, true)] {
