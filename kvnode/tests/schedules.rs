@@ -259,11 +259,11 @@ fn an_append_that_repeats_an_entry_behind_another_replaces_both() {
     world.greet();
     world.kill(2);
     // No honest log has an entry of term 3 behind a lower one and behind another of term 3 at once.
-    for terms in [&[1, 3][..], &[3, 3]] {
+    for (leader_term, terms) in [(5, &[1, 3][..]), (6, &[3, 3])] {
         let entries: Vec<u8> = terms.iter().flat_map(|term| header(*term).encode()).collect();
         let metas = (2..).zip(terms).map(meta).collect();
         let (prev_log_index, prev_log_term) = (Index(1), Term(0));
-        let message = Message::Append { term: Term(5), prev_log_index, prev_log_term, leader_commit: Index(1), entries: metas };
+        let message = Message::Append { term: Term(leader_term), prev_log_index, prev_log_term, leader_commit: Index(1), entries: metas };
         world.node_mut(1).peer_message(NodeId(2), message, &entries);
         world.pump(1);
         let term_at = |index| world.node(1).raft().log().term_at(Index(index)).map_or(0, |term| term.0);
