@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::io::BufReader;
 use std::time::Instant;
 
-use checker::{Answer, Call, History, Limits, Op, Verdict, check};
+use checker::{Answer, Call, History, Limits, Op, Outcome, Verdict, check};
 use fastrand::Rng;
 
 const CLIENTS: u64 = 64;
@@ -134,9 +134,37 @@ fn judge(what: &str, history: &History) {
     }
 }
 
+/// The same with one read in the middle that finds what was there one write before.
+fn judge_bad(history: &History) {
+    let ops = history.ops();
+    let read_of = |op: &Op, key: &[u8]| matches!(&op.outcome, Outcome::Ok(Answer::Value(Some(_)))) && op.call.key() == Some(key);
+    let (put, key, old) = (ops.len() / 2..ops.len())
+        .find_map(|put| match &ops[put].call {
+            Call::Put { key, .. } if ops[put].return_ns.is_some() => {
+                let before = ops[..put].iter().rev().find(|op| op.call.key() == Some(key))?;
+                read_of(before, key).then(|| (put, key.clone(), before.outcome.clone()))
+            }
+            _ => None,
+        })
+        .expect("some key is read before it is written");
+    let read = (put..ops.len())
+        .find(|read| read_of(&ops[*read], &key) && Some(ops[*read].call_ns) > ops[put].return_ns)
+        .expect("it is read again");
+    let mut bad = History::new();
+    for (number, op) in ops.iter().enumerate() {
+        let outcome = if number == read { old.clone() } else { op.outcome.clone() };
+        bad.push(Op { outcome, ..op.clone() }).expect("it was in a history before");
+    }
+    let begin = Instant::now();
+    let Verdict::Violation(violation) = check(&bad, &Limits::default()) else { panic!("not noticed") };
+    let found_s = begin.elapsed().as_secs_f64();
+    println!("the same with one stale read: found in {found_s:.2} s, a {} with {} operations", violation.anomaly, violation.ops.len());
+}
+
 fn main() {
     let history = mixed(1_000_000);
     judge("mixed with scans and cas, with positions", &history);
+    judge_bad(&history);
     let begin = Instant::now();
     let mut text = Vec::new();
     for op in history.ops() {

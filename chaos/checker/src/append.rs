@@ -188,7 +188,7 @@ impl Case<'_, '_> {
         let common = orders[0].iter().zip(&orders[1]).take_while(|(a, b)| a == b).count();
         let [one, other] = [one, other].map(|read| self.events[read].id);
         let mut ops = vec![one, other];
-        let mut why = vec![Why::Text(format!("Both show the same {common} appends first"))];
+        let mut why = vec![Why::Text(format!("Appends that both show in the same order, from the first: {common}"))];
         for (read, order) in [one, other].into_iter().zip(&orders) {
             if let Some((append, _)) = order.get(common) {
                 ops.push(self.events[*append].id);

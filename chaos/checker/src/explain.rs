@@ -152,6 +152,17 @@ fn name(prepared: &Prepared<'_>, key: Option<Key>, all: &[Event<'_>], core: &[Ev
         let Some(write) = known().filter(|event| event.precedes(end) && !event.does.only_reads()).max_by_key(|event| (event.end, event.id))
         else {
             why.push(Why::Of(culprit, "fits at no moment between its call and its return".into()));
+            if key.is_none() {
+                // Scans of which each shows what another lacks; and who wrote it.
+                let scans = [end].into_iter().chain(core.iter().filter(|event| event.id != culprit && event.end != u64::MAX));
+                ops.extend(scans.clone().map(|event| event.id));
+                ops.extend(
+                    scans
+                        .flat_map(|scan| items(&scan.does))
+                        .filter_map(|item| all.iter().find(|event| writes(&event.does, item)).map(|event| event.id)),
+                );
+                break 'name Anomaly::Fork;
+            }
             let is_read = known().any(|event| event.does.only_reads());
             break 'name if is_read { Anomaly::NonMonotonicRead } else { Anomaly::PhantomValue };
         };
@@ -170,6 +181,17 @@ fn name(prepared: &Prepared<'_>, key: Option<Key>, all: &[Event<'_>], core: &[Ev
     }
     why.push(Why::Text("No order within the intervals gives all of these answers".into()));
     Violation::new(prepared.history, anomaly, key.map(|key| prepared.keys[key]), &ops, &why)
+}
+
+fn items<'a, 'h>(does: &'a Does<'h>) -> &'a [(Key, &'h [u8])] {
+    match does {
+        Does::Scan { items, .. } => items,
+        _ => &[],
+    }
+}
+
+fn writes(does: &Does<'_>, (key, value): &(Key, &[u8])) -> bool {
+    does.key() == Some(*key) && leaves(does, Some(value))
 }
 
 /// Whether two events have a key in common.

@@ -193,6 +193,9 @@ impl Op {
         if self.return_ns.is_some_and(|return_ns| return_ns < self.call_ns) {
             return Err(OpError::ReturnBeforeCall);
         }
+        if self.return_ns.unwrap_or(self.call_ns) > TIME_NS_MAX {
+            return Err(OpError::TooLate);
+        }
         let Outcome::Ok(answer) = &self.outcome else { return Ok(()) };
         if self.return_ns.is_none() {
             return Err(OpError::NoReturn);
@@ -213,12 +216,18 @@ impl Op {
     }
 }
 
+/// 292 years; behind it there is room for "never".
+const TIME_NS_MAX: u64 = 1 << 63;
+
 /// Why an operation cannot be part of a history.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum OpError {
     /// Time runs backwards.
     #[error("it returns before it is called")]
     ReturnBeforeCall,
+    /// Later than any clock.
+    #[error("its times are beyond 2^63 ns")]
+    TooLate,
     /// Completed, but when?
     #[error("it is ok and has no return_ns")]
     NoReturn,

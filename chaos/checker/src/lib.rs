@@ -12,6 +12,8 @@
 //! 2. **Appends** and **registers**: keys of which the answers themselves show the order, since no value is written twice.
 //! 3. The **search** for an order, key by key, within [`Limits`]; keys that scans tie together are searched together.
 //!
+//! A history may also come as text, a JSON object per line ([`read`], [`write()`]); the fields stand in `src/json.rs`.
+//!
 //! ```
 //! use checker::{Answer, Call, History, Limits, Op, Verdict, check};
 //!

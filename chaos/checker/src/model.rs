@@ -1,5 +1,6 @@
 //! One copy of the store: what every operation does to it, and whether it could have answered as it did.
 
+use std::collections::HashMap;
 use std::ops::Range;
 
 use crate::history::{Answer, Call, History, Outcome};
@@ -102,16 +103,19 @@ pub(crate) struct Prepared<'h> {
 
 impl<'h> Prepared<'h> {
     pub(crate) fn new(history: &'h History) -> Prepared<'h> {
-        let mut keys: Vec<&[u8]> = Vec::new();
+        let mut places: HashMap<&[u8], Key> = HashMap::new();
         for op in history.ops() {
-            keys.extend(op.call.key());
+            places.extend(op.call.key().map(|key| (key, 0)));
             if let Outcome::Ok(Answer::List(items)) = &op.outcome {
-                keys.extend(items.iter().map(|(key, _)| &key[..]));
+                places.extend(items.iter().map(|(key, _)| (&key[..], 0)));
             }
         }
+        let mut keys: Vec<&[u8]> = places.keys().copied().collect();
         keys.sort_unstable();
-        keys.dedup();
-        let mut events: Vec<Event<'_>> = history.ops().iter().enumerate().filter_map(|(id, _)| event(history, &keys, id)).collect();
+        for (place, key) in keys.iter().enumerate() {
+            places.insert(key, place);
+        }
+        let mut events: Vec<Event<'_>> = (0..history.ops().len()).filter_map(|id| event(history, &keys, &places, id)).collect();
         events.sort_by_key(|event| (event.call, event.id));
         if crate::broken::is(crate::broken::Broken::KeyDropped) {
             events.retain(|event| event.does.key().is_none_or(|key| key + 1 < keys.len()));
@@ -153,7 +157,7 @@ impl<'h> Event<'h> {
     }
 }
 
-fn event<'h>(history: &'h History, keys: &[&'h [u8]], id: usize) -> Option<Event<'h>> {
+fn event<'h>(history: &'h History, keys: &[&[u8]], places: &HashMap<&[u8], Key>, id: usize) -> Option<Event<'h>> {
     let op = &history.ops()[id];
     let answer = match &op.outcome {
         Outcome::Fail => return None,
@@ -161,7 +165,8 @@ fn event<'h>(history: &'h History, keys: &[&'h [u8]], id: usize) -> Option<Event
         Outcome::Unknown => None,
         Outcome::Ok(answer) => Some(answer),
     };
-    let place = |key: &[u8]| keys.partition_point(|other| *other < key);
+    let place = |key: &[u8]| places[key];
+    let bound = |key: &[u8]| keys.partition_point(|other| *other < key);
     let flag = match answer {
         Some(Answer::Flag(flag)) => Some(*flag),
         _ => None,
@@ -170,11 +175,11 @@ fn event<'h>(history: &'h History, keys: &[&'h [u8]], id: usize) -> Option<Event
         (Call::Get { key }, Some(Answer::Value(found))) => Does::Read { key: place(key), found: found.as_deref() },
         (Call::Scan { from, to, limit }, Some(Answer::List(items))) => {
             let items: Vec<(Key, &[u8])> = items.iter().map(|(key, value)| (place(key), &value[..])).collect();
-            let from = from.as_deref().map_or(0, place);
+            let from = from.as_deref().map_or(0, bound);
             // A scan that stopped at its limit says nothing of what comes behind.
             let to = match limit {
                 Some(limit) if *limit == items.len() as u64 => items.last().map_or(from, |(key, _)| key + 1),
-                _ => to.as_deref().map_or(keys.len(), place),
+                _ => to.as_deref().map_or(keys.len(), bound),
             };
             Does::Scan { from, to: to.max(from), items }
         }

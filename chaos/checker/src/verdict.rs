@@ -99,6 +99,9 @@ pub struct Violation {
 /// So many operations explain anything; more explain nothing.
 pub const OPS_MAX: usize = 6;
 
+/// A longer scan is only counted.
+const LISTED_MAX: usize = 4;
+
 impl fmt::Display for Violation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.key {
@@ -135,13 +138,13 @@ impl Violation {
         let label =
             |op: &usize| chosen.iter().zip('A'..).find(|(chosen, _)| *chosen == op).map_or(format!("#{op}"), |(_, label)| label.into());
         let mut sentences: Vec<String> =
-            chosen.iter().map(|op| format!("{} (#{op}): {}.", label(op), describe(&history.ops()[*op]))).collect();
+            chosen.iter().map(|op| format!("{} (#{op}): {}.", label(op), describe(&history.ops()[*op], key))).collect();
         sentences.extend(why.iter().map(|why| match why {
             Why::Before(first, second) => format!("{} had returned before {} was called.", label(first), label(second)),
             Why::Of(op, what) => format!("{} {what}.", label(op)),
             Why::Text(what) => format!("{what}."),
         }));
-        let drawing = draw(history, &chosen);
+        let drawing = draw(history, &chosen, key);
         Box::new(Violation { anomaly, key: key.map(Into::into), ops: chosen, sentences, drawing })
     }
 }
@@ -159,8 +162,8 @@ pub(crate) fn show_value(value: Option<&[u8]>) -> String {
     value.map_or("no such key".into(), show)
 }
 
-/// What was asked and answered, in short.
-fn summary(op: &Op) -> String {
+/// What was asked and answered, in short; of a scan, what it says of `about`.
+fn summary(op: &Op, about: Option<&[u8]>) -> String {
     let mut text = match &op.call {
         Call::Get { key } => format!("get {}", show(key)),
         Call::Put { key, value } => format!("put {} {}", show(key), show(value)),
@@ -187,12 +190,22 @@ fn summary(op: &Op) -> String {
         Outcome::Ok(Answer::Done) => " -> done".into(),
         Outcome::Ok(Answer::Value(value)) => format!(" -> {}", show_value(value.as_deref())),
         Outcome::Ok(Answer::Flag(flag)) => format!(" -> {flag}"),
-        Outcome::Ok(Answer::List(items)) => format!(" -> {} keys", items.len()),
+        Outcome::Ok(Answer::List(items)) => match about {
+            Some(about) => {
+                let value = items.iter().find(|(key, _)| key == about).map(|(_, value)| &value[..]);
+                format!(" -> {} keys, {}: {}", items.len(), show(about), show_value(value))
+            }
+            None if items.len() <= LISTED_MAX => {
+                let items: Vec<String> = items.iter().map(|(key, value)| format!("{}: {}", show(key), show(value))).collect();
+                format!(" -> {{{}}}", items.join(", "))
+            }
+            None => format!(" -> {} keys", items.len()),
+        },
     };
     text
 }
 
-fn describe(op: &Op) -> String {
+fn describe(op: &Op, about: Option<&[u8]>) -> String {
     let mut text = format!("client {}, {}", op.client, ms(op.call_ns));
     text += &op.return_ns.map_or(" on".into(), |end| format!(" to {} ms", ms(end)));
     if let Some(node) = &op.node {
@@ -201,7 +214,7 @@ fn describe(op: &Op) -> String {
     if let Some(position) = op.position {
         text += &format!(", position {position}");
     }
-    text + ": " + &summary(op)
+    text + ": " + &summary(op, about)
 }
 
 fn ms(ns: u64) -> String {
@@ -209,7 +222,7 @@ fn ms(ns: u64) -> String {
 }
 
 /// A line per operation; columns are moments, in order and not to scale: it is the order that proves.
-fn draw(history: &History, ops: &[usize]) -> String {
+fn draw(history: &History, ops: &[usize], about: Option<&[u8]>) -> String {
     const STEP: usize = 4;
     let op = |id: &usize| &history.ops()[*id];
     let end = |op: &Op| if op.outcome == Outcome::Unknown { None } else { op.return_ns };
@@ -230,7 +243,7 @@ fn draw(history: &History, ops: &[usize]) -> String {
             bar += &"-".repeat(to - from - 1);
             bar.push(close);
         }
-        drawing += &format!("  {label} {:8} {bar:width$}  {}\n", format!("{}", op.client), summary(op));
+        drawing += &format!("  {label} {:8} {bar:width$}  {}\n", format!("{}", op.client), summary(op, about));
     }
     drawing
 }

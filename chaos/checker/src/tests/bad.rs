@@ -330,7 +330,7 @@ fn torn_scan(_: &mut Rng, execution: &mut Execution) -> Option<&'static [Anomaly
     let count = execution.ops.len();
     let first = execution.ops[count - 4].position;
     execution.ops[count - 2].position = first;
-    Some(&[WrongPosition, NonMonotonicRead, StaleRead, LostWrite, PhantomValue])
+    Some(&[Fork, WrongPosition])
 }
 
 /// What a mutation made.

@@ -108,6 +108,8 @@ fn an_operation_that_contradicts_itself_is_not_let_in() {
     let mut history = History::new();
     let get = || Op::new(1, Call::Get { key: b"k".into() }, 5);
     assert_eq!(history.push(get().ok(4, Answer::Value(None))), Err(OpError::ReturnBeforeCall));
+    assert_eq!(history.push(get().ok(u64::MAX, Answer::Value(None))), Err(OpError::TooLate));
+    assert_eq!(history.push(Op { call_ns: u64::MAX, ..get() }), Err(OpError::TooLate));
     assert_eq!(history.push(get().ok(6, Answer::Done)), Err(OpError::WrongAnswer));
     assert_eq!(history.push(Op { return_ns: None, ..get().ok(6, Answer::Value(None)) }), Err(OpError::NoReturn));
     let scan = Call::Scan { from: None, to: None, limit: None };
