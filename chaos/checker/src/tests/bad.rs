@@ -389,6 +389,57 @@ fn every_kind_of_bad_history_is_caught_and_named() {
     assert!(wrong.is_empty(), "{} not caught, the first: {}", wrong.len(), wrong[0]);
 }
 
+/// The history if only these are looked at: of all else, reads are forgotten, and writes may have happened at any time or never.
+pub(super) fn only(history: &History, ops: &[usize]) -> History {
+    let mut named = History::new();
+    for (id, op) in history.ops().iter().enumerate() {
+        if ops.contains(&id) || op.outcome == Outcome::Fail {
+            named.push(op.clone()).unwrap();
+        } else if !op.call.is_read() {
+            named.push(Op { outcome: Outcome::Unknown, return_ns: None, ..op.clone() }).unwrap();
+        }
+    }
+    named
+}
+
+#[test]
+fn the_operations_that_are_named_prove_it_alone() {
+    for Bad { what, history, .. } in bad(400..500) {
+        let history = history.without_positions();
+        let Verdict::Violation(violation) = check(&history, &Limits::default()) else { panic!("{what}: not caught") };
+        let named = only(&history, &violation.ops);
+        assert!(matches!(check(&named, &Limits::default()), Verdict::Violation(_)), "{what}: {violation}");
+    }
+}
+
+/// With positions and nothing unknown there is one order, and one answer to everything.
+#[test]
+fn with_positions_no_answer_can_be_another() {
+    let mut changed = 0;
+    for seed in 0..200 {
+        let mut rng = Rng::with_seed(seed);
+        let mut execution = make(&mut rng, Shape { workload: Workload::Scans, ops: 60, keys: 3, spread: 20, unknown: 0 });
+        let Some(op) = shuffled(&mut rng, 0..60).into_iter().find(|op| !matches!(execution.ops[*op].outcome, Outcome::Ok(Answer::Done)))
+        else {
+            continue;
+        };
+        let op = &mut execution.ops[op];
+        op.outcome = Outcome::Ok(match op.outcome.clone() {
+            Outcome::Ok(Answer::Flag(flag)) => Answer::Flag(!flag),
+            Outcome::Ok(Answer::Value(value)) => Answer::Value(value.is_none().then(|| b"a".into())),
+            Outcome::Ok(Answer::List(items)) if items.is_empty() => continue, // its limit may be 0
+            Outcome::Ok(Answer::List(items)) => {
+                Answer::List(items.into_iter().map(|(key, value)| (key, [value, b"a".into()].concat())).collect())
+            }
+            outcome => panic!("{outcome:?}"),
+        });
+        changed += 1;
+        let verdict = check(&execution.history(), &Limits::default());
+        assert!(matches!(verdict, Verdict::Violation(_)), "seed {seed}: {verdict:?}");
+    }
+    assert!(changed > 150, "{changed} of 200 changed");
+}
+
 #[test]
 fn every_mutation_is_made_often() {
     let all = bad(0..150);

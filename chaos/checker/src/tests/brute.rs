@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use fastrand::Rng;
 
+use super::bad::only;
 use super::make::{WORKLOADS, Workload, key};
 use crate::history::{Answer, Call, History, Op, Outcome};
 use crate::model::Prepared;
@@ -150,6 +151,21 @@ fn short_histories_are_judged_as_by_all_orders() {
     let (disagreements, linearizable) = disagreements(0..40_000);
     assert!(disagreements.is_empty(), "{} of 40000, the first: {}", disagreements.len(), disagreements[0]);
     assert!((10_000..30_000).contains(&linearizable), "{linearizable} of 40000 are linearizable: one side is hardly tested");
+}
+
+#[test]
+fn the_operations_that_are_named_prove_it_by_all_orders() {
+    let mut violations = 0;
+    for seed in 400_000..420_000 {
+        let mut rng = Rng::with_seed(seed);
+        let workload = WORKLOADS[usize::try_from(seed % 4).unwrap()];
+        let history = random(&mut rng, workload);
+        let Verdict::Violation(violation) = check(&history, &Limits::default()) else { continue };
+        violations += 1;
+        let lines: String = history.ops().iter().map(line).collect();
+        assert!(!truth(&only(&history, &violation.ops)), "seed {seed} {workload:?}:\n{lines}{violation}");
+    }
+    assert!(violations > 5000, "{violations} violations: hardly anything is tested");
 }
 
 /// Where values differ, the search must come to the same end as the tiers that do not search.
