@@ -4,6 +4,7 @@ mod check; // what CI asks for: formatting, lints, documentation, tidiness, test
 mod host; // what this machine can do, found by trying
 mod install; // build and copy
 mod labs; // the teaching labs' cases and the tests that stand for them
+mod mutants; // patches that break one rule each, and the tests that must notice
 mod shell; // commands, echoed before they run
 mod test; // the tiers of tests and their table
 mod tidy; // rules about the sources that no compiler keeps
@@ -21,6 +22,7 @@ usage: cargo xtask JOB
   test [--no-install] [FILTER]    every tier of tests; `--seed N` repeats a run's draws
   check [--no-install]            formatting, lints, documentation, tidiness, then `test`: what CI runs
   labs --list                     the teaching labs' cases and the tests that stand for them
+  mutants [--seed N] [NAME...]    patches that break one rule each: every one must be caught by the test it names
   soak [ARGS]                     what takes minutes: heavy load, dumps beside it, idle crowds, load against bench; prints figures
   install [--prefix DIR]          build release and copy kvnode and kvcli to DIR/bin
 ";
@@ -33,6 +35,7 @@ fn main() -> ExitCode {
         ["test", rest @ ..] => test::Options::parse(rest).and_then(|options| test::run(&options)),
         ["check", rest @ ..] => test::Options::parse(rest).and_then(|options| check::run(&options)),
         ["labs", "--list"] => labs::list(),
+        ["mutants", rest @ ..] => mutants::Options::parse(rest).and_then(|options| mutants::run(&options)),
         ["soak", rest @ ..] => soak(rest),
         ["install", rest @ ..] => install::run(rest),
         [] | ["help" | "--help" | "-h"] => {
