@@ -94,7 +94,7 @@ pub(crate) struct Tuning {
     /// A follower that hears nothing for this long, or up to twice as long, asks for an election
     #[arg(long, value_name = "N", env = "KVNODE_ELECTION_TICKS", default_value_t = 30, value_parser = clap::value_parser!(u32).range(2..=10_000))]
     pub(crate) election_ticks: u32,
-    /// Take a snapshot when the log above the last one is longer than this; -1: never [default: the larger of 64MiB and the last snapshot]
+    /// Take a snapshot when the log above the last one is longer than this; -1: never [default: the larger of 64MiB and the last snapshot, or 200,000 entries]
     #[arg(long, value_name = "SIZE|-1", env = "KVNODE_MAX_LOG_BYTES", allow_hyphen_values = true, value_parser = parse_log_bytes)]
     pub(crate) max_log_bytes: Option<LogBytes>,
     /// Take a snapshot when the log above the last one has this many entries, too: for tests

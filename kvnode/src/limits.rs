@@ -47,6 +47,13 @@ pub const SCAN_IDLE_US_MAX: u64 = 30_000_000;
 /// holds about as much log as state.
 pub const LOG_BYTES_DEFAULT: u64 = 64 << 20;
 
+/// Entries of log above which a snapshot is taken unless the settings say otherwise: a restart applies them at some 2 us each when there
+/// are a million keys.
+pub const LOG_ENTRIES_DEFAULT: u64 = 200_000;
+
+/// With many keys it is one entry for so many of them, if that is more: a snapshot costs in proportion to the keys.
+pub const LOG_ENTRIES_PER_KEYS: u64 = 8;
+
 /// Content of one slice of a snapshot, bytes: about a millisecond to write and flush.
 pub const SLICE_BYTES_MAX: usize = 256 << 10;
 

@@ -1,13 +1,8 @@
 //! The one checksum of the product, on the wire and on disk: CRC-32C (Castagnoli). It finds accidents, not attackers.
 
-use crc::{CRC_32_ISCSI, Crc, Table};
-
-/// Sixteen bytes a step: about 3 GiB/s where the plain table makes half a GiB/s.
-static CRC: Crc<u32, Table<16>> = Crc::<u32, Table<16>>::new(&CRC_32_ISCSI);
-
 /// CRC-32C of `bytes`.
 pub fn checksum(bytes: &[u8]) -> u32 {
-    CRC.checksum(bytes)
+    crc32c::crc32c(bytes)
 }
 
 #[cfg(test)]

@@ -8,13 +8,17 @@ use raft::EntryId;
 
 use crate::error::NodeError;
 use crate::image::{Sliced, Taking};
-use crate::limits::{LOG_BYTES_DEFAULT, SLICE_BYTES_MAX, SMALL_SLICE_BYTES_MAX, SMALL_STATE_BYTES_MAX, SNAPSHOT_PAUSE_US};
+use crate::limits::{
+    LOG_BYTES_DEFAULT, LOG_ENTRIES_DEFAULT, LOG_ENTRIES_PER_KEYS, SLICE_BYTES_MAX, SMALL_SLICE_BYTES_MAX, SMALL_STATE_BYTES_MAX,
+    SNAPSHOT_PAUSE_US,
+};
 use crate::node::{Event, Node};
 
 /// `--max-log-bytes`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum MaxLogBytes {
-    /// The larger of 64 MiB and the last snapshot.
+    /// The larger of 64 MiB and the last snapshot; and so many entries that a restart applies them in about half a second, or, if there
+    /// are very many keys, in less time than it takes to load those.
     Default,
     /// The log is never compacted.
     Never,
@@ -48,6 +52,8 @@ pub(crate) struct Snapshots {
     room_told: bool,
     /// What was written of the log above the newest snapshot, as of the last turn.
     log_bytes: u64,
+    /// As of the last turn: the log is twice as long as it should be.
+    is_far_behind: bool,
     /// The newest one.
     pub(super) newest: Option<SnapshotInfo>,
     content: Vec<u8>,
@@ -63,6 +69,7 @@ impl Snapshots {
             pause_until_us: 0,
             room_told: false,
             log_bytes: 0,
+            is_far_behind: false,
             newest,
             content: Vec::new(),
         }
@@ -74,7 +81,7 @@ impl Snapshots {
 
     /// Something was saved. While the log is far above its limit, that is paid for with a slice.
     pub(crate) fn saved(&mut self) {
-        self.slice_due |= self.log_bytes > self.limit.saturating_mul(2);
+        self.slice_due |= self.is_far_behind;
     }
 
     pub(crate) fn has_work(&self, now_us: u64) -> bool {
@@ -97,13 +104,21 @@ impl Node {
         let (log_bytes, log_entries) = (store.log_bytes(), store.log_entries());
         let limit = self.config.max_log_bytes.limit(newest);
         let base = newest.map_or(EntryId::default(), |newest| newest.meta.last);
-        let too_long = log_bytes > limit || self.config.max_log_entries.is_some_and(|max| log_entries >= max);
+        let max_log_entries = match (self.config.max_log_entries, self.config.max_log_bytes) {
+            (None, MaxLogBytes::Default) => Some(LOG_ENTRIES_DEFAULT.max(self.machine.key_count() / LOG_ENTRIES_PER_KEYS)),
+            (max, _) => max,
+        };
+        let is_longer = |times: u64| {
+            log_bytes > limit.saturating_mul(times) || max_log_entries.is_some_and(|max| log_entries >= max.saturating_mul(times))
+        };
+        let (too_long, is_far_behind) = (is_longer(1), is_longer(2));
         // A snapshot must be worth it: of a log that is mostly not applied yet, little would go.
         let gained = self.applied.index.0.saturating_sub(base.index.0);
         let is_worth_it = gained > 0 && 2 * gained >= log_entries;
         let is_suspect = base.index <= self.applied.index && self.sending.suspects(base);
         let snapshots = &mut self.snapshots;
         (snapshots.limit, snapshots.log_bytes, snapshots.newest) = (limit, log_bytes, newest);
+        snapshots.is_far_behind = is_far_behind;
         snapshots.begin_due = too_long && is_worth_it || is_suspect;
         // One that was sent to this node may have been overtaken by the log itself: it is as good as its own.
         if self.raft.snapshot().index < base.index && base.index <= self.raft.applied_index() {
