@@ -229,7 +229,7 @@ impl Lab {
     fn apply(&self, mutant: &Mutant) -> Result<()> {
         let patch = crate::root().join(format!("tests/mutants/{}.patch", mutant.name));
         let mut git = Command::new("git");
-        git.args(["apply", "--recount", "--whitespace=nowarn"]).arg(patch).current_dir(self.tree());
+        git.args(["apply", "--whitespace=nowarn"]).arg(patch).current_dir(self.tree());
         // The copy lies within the repository, where git would take the paths for others and skip them without a word.
         let output = git.env("GIT_CEILING_DIRECTORIES", &self.dir).output().context("cannot run git")?;
         ensure!(output.status.success(), "it no longer applies: {}", String::from_utf8_lossy(&output.stderr).trim());
