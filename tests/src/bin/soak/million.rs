@@ -50,10 +50,20 @@ pub(crate) fn run() -> bool {
     println!("  a follower that was away, sent a snapshot within {took:.1} s: {figures}; the longest put {longest}");
 
     cluster.wait_equal();
-    // Compaction has come to its end when nothing is left to trim.
-    let_pass(Duration::from_secs(2));
+    // A few more writes, until every node has just taken a snapshot; compaction has come to its end when no file is on its way out.
+    let applied = cluster.status().number(&cluster.nodes[0].name, "applied_index").expect("it answers");
+    let all_new = || {
+        let status = cluster.status();
+        cluster.nodes.iter().all(|node| status.number(&node.name, "snapshot_index") > Some(applied)).then_some(())
+    };
+    writes_until(&cluster, "a snapshot on every node", all_new, LONG);
     for node in &cluster.nodes {
-        let bytes = disk_bytes(&node.data_dir);
+        let bytes = wait_for("compaction has come to its end", PATIENCE, || {
+            let before = disk_bytes(&node.data_dir);
+            let_pass(Duration::from_secs(1));
+            let unfinished = has_temporary(&node.data_dir);
+            if !unfinished && before == disk_bytes(&node.data_dir) { Ok(before) } else { Err("files come and go") }
+        });
         println!("  {} on disk: {:.0} MiB, {:.2} x the raw bytes", node.name, mib(bytes), bytes as f64 / raw_bytes as f64);
     }
     let follower = cluster.follower();
@@ -91,6 +101,11 @@ fn snapshot_index(cluster: &Cluster, number: usize) -> u64 {
 fn ready_line(log: &str) -> String {
     let line = log.lines().rev().find(|line| line.contains("ready after")).unwrap_or_default();
     line.rsplit(", ").next().unwrap_or_default().to_owned()
+}
+
+fn has_temporary(data_dir: &Path) -> bool {
+    let names = ["log", "snapshot"].into_iter().flat_map(|dir| std::fs::read_dir(data_dir.join(dir)).expect("a directory"));
+    names.into_iter().any(|entry| entry.expect("an entry").path().extension().is_some_and(|extension| extension == "tmp"))
 }
 
 fn disk_bytes(path: &Path) -> u64 {

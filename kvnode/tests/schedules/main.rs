@@ -1,11 +1,15 @@
 //! Schedules that once broke a cluster, on whole nodes with fake disks: each is a story of what must not happen again. Time passes in
 //! ticks of 10 ms, messages arrive at once, and connections are made as the server makes them: both sides judge the other's greeting.
 
+mod snapshots; // transfers that break off, and logs that grow too long
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use data::{FakeDisk, Identity, InitialMember, Options, Store};
 use kvnode::{ClientId, Event, MaxLogBytes, Node, NodeConfig, Outbox, drive};
 use raft::{AppendOutcome, DiskId, EntryHeader, EntryId, EntryKind, EntryMeta, Incarnation, Index, Message, NodeId, Term};
+use wire::frame::FrameBuffer;
+use wire::limits::FRAME_BODY_LEN_MAX;
 use wire::{BusyReason, CallId, Op, PeerFrame, Reply, Request, SessionId};
 
 const TICK_US: u64 = 10_000;
@@ -13,6 +17,8 @@ const TICK_US: u64 = 10_000;
 #[derive(Default)]
 struct Sent {
     messages: Vec<(NodeId, Message, Vec<u8>)>,
+    /// Frames beside raft's.
+    beside: Vec<(NodeId, Vec<u8>)>,
     replies: Vec<Reply>,
 }
 
@@ -21,7 +27,11 @@ impl Outbox for Sent {
         self.messages.push((to, message.clone(), entries.to_vec()));
     }
 
-    fn send_beside(&mut self, _: NodeId, _: &PeerFrame<'_>) {}
+    fn send_beside(&mut self, to: NodeId, frame: &PeerFrame<'_>) {
+        let mut bytes = Vec::new();
+        wire::peer::encode_peer(frame, &mut bytes);
+        self.beside.push((to, bytes));
+    }
 
     fn flush(&mut self) {}
 
@@ -47,6 +57,13 @@ struct World {
     /// Who can send to whom.
     links: BTreeSet<(u64, u64)>,
     loses: Loses,
+    max_log_bytes: MaxLogBytes,
+    /// Chunks of snapshots from this offset on are lost.
+    chunks_lost_from: Option<u64>,
+    /// Every question for a chunk: which snapshot, from where on.
+    fetches: Vec<(EntryId, u64)>,
+    /// Snapshots that became the state of a node.
+    installed: Vec<EntryId>,
     /// Of every term that had one.
     leaders: BTreeMap<Term, u64>,
     now_us: u64,
@@ -60,6 +77,10 @@ impl World {
             hosts: BTreeMap::new(),
             links: BTreeSet::new(),
             loses: Box::new(|_, _, _| false),
+            max_log_bytes: MaxLogBytes::Never,
+            chunks_lost_from: None,
+            fetches: Vec::new(),
+            installed: Vec::new(),
             leaders: BTreeMap::new(),
             now_us: 0,
             seq: 0,
@@ -91,7 +112,7 @@ impl World {
     }
 
     fn start(&mut self, id: u64) {
-        let now_us = self.now_us;
+        let (now_us, max_log_bytes) = (self.now_us, self.max_log_bytes);
         let host = self.host(id);
         host.life += 1;
         let (mut store, recovered) = Store::open(host.disk.clone(), &host.identity, Options::default()).expect("a good disk");
@@ -106,7 +127,7 @@ impl World {
             heartbeat_ticks: 5,
             tick_us: TICK_US,
             max_data_bytes: None,
-            max_log_bytes: MaxLogBytes::Never,
+            max_log_bytes,
             max_log_entries: None,
         };
         let node = Node::new(config, recovered, &mut store, now_us).expect("a good log");
@@ -174,9 +195,14 @@ impl World {
         if store.needs_prepare() {
             store.prepare_slice().expect("a disk without faults");
         }
+        while store.needs_trim() {
+            store.trim_slice().expect("a disk without faults");
+        }
         for event in node.take_events() {
-            if let Event::Refused { node: NodeId(peer), .. } = event {
-                self.links.retain(|link| *link != (id, peer) && *link != (peer, id));
+            match event {
+                Event::Refused { node: NodeId(peer), .. } => self.links.retain(|link| *link != (id, peer) && *link != (peer, id)),
+                Event::Installed { last, .. } => self.installed.push(last),
+                _ => {}
             }
         }
         let raft = self.node(id).raft();
@@ -188,6 +214,32 @@ impl World {
         for (to, message, entries) in sent.messages {
             if self.links.contains(&(id, to.0)) && self.is_up(to.0) && !(self.loses)(id, to.0, &message) {
                 self.node_mut(to.0).peer_message(NodeId(id), message, &entries);
+            }
+        }
+        for (NodeId(to), bytes) in sent.beside {
+            if !self.links.contains(&(id, to)) || !self.is_up(to) {
+                continue;
+            }
+            let mut received = FrameBuffer::new(FRAME_BODY_LEN_MAX);
+            let mut rest = &bytes[..];
+            while !rest.is_empty() {
+                let space = received.space();
+                let len = space.len().min(rest.len());
+                space[..len].copy_from_slice(&rest[..len]);
+                received.filled(len);
+                rest = &rest[len..];
+            }
+            let frame = wire::decode_peer(received.next().expect("a good frame").expect("a whole one")).expect("what a node said");
+            let is_lost = match frame {
+                PeerFrame::SnapshotChunk { offset, .. } => self.chunks_lost_from.is_some_and(|from| from <= offset),
+                PeerFrame::SnapshotFetch { last, offset } => {
+                    self.fetches.push((last, offset));
+                    false
+                }
+                _ => false,
+            };
+            if !is_lost {
+                self.node_mut(to).peer_beside(NodeId(id), frame);
             }
         }
         sent.replies
