@@ -62,6 +62,8 @@ struct World {
     chunks_lost_from: Option<u64>,
     /// Every question for a chunk: which snapshot, from where on.
     fetches: Vec<(EntryId, u64)>,
+    /// Chunks that were sent, lost ones included.
+    chunks: u64,
     /// Snapshots that became the state of a node.
     installed: Vec<EntryId>,
     /// Of every term that had one.
@@ -80,6 +82,7 @@ impl World {
             max_log_bytes: MaxLogBytes::Never,
             chunks_lost_from: None,
             fetches: Vec::new(),
+            chunks: 0,
             installed: Vec::new(),
             leaders: BTreeMap::new(),
             now_us: 0,
@@ -231,7 +234,10 @@ impl World {
             }
             let frame = wire::decode_peer(received.next().expect("a good frame").expect("a whole one")).expect("what a node said");
             let is_lost = match frame {
-                PeerFrame::SnapshotChunk { offset, .. } => self.chunks_lost_from.is_some_and(|from| from <= offset),
+                PeerFrame::SnapshotChunk { offset, .. } => {
+                    self.chunks += 1;
+                    self.chunks_lost_from.is_some_and(|from| from <= offset)
+                }
                 PeerFrame::SnapshotFetch { last, offset } => {
                     self.fetches.push((last, offset));
                     false

@@ -86,3 +86,34 @@ fn a_leader_whose_log_is_four_times_too_long_takes_no_more_until_it_is_compacted
     world.run_until("it is compacted", |world| world.node(leader).status().log_bytes <= 64 << 10);
     world.put_done(b"much", b"no more");
 }
+
+#[test]
+fn no_more_than_two_chunks_leave_in_a_tick() {
+    let (mut world, away) = World::with_one_away(40);
+    world.start(away);
+    let mut most = 0;
+    while world.installed.is_empty() {
+        let before = world.chunks;
+        world.run(1);
+        most = most.max(world.chunks - before);
+    }
+    assert_eq!(most, 2, "of {} chunks", world.chunks);
+    assert!(world.chunks > 30, "{} chunks", world.chunks);
+}
+
+#[test]
+fn whoever_waits_at_a_node_that_is_being_caught_up_is_answered_when_it_is() {
+    let (mut world, away) = World::with_one_away(8);
+    world.chunks_lost_from = Some(0);
+    world.start(away);
+    world.run_until("it follows", |world| world.node(away).leader().is_some());
+    world.get(away, &[b'k', 7]);
+    assert_eq!(world.run(10), [], "what it has is older than the question");
+    world.chunks_lost_from = None;
+    let replies = world.run(100);
+    assert!(
+        matches!(&replies[..], [Reply::Value { value: Some(value), .. }] if value.value == [7; VALUE_LEN]),
+        "{} replies",
+        replies.len()
+    );
+}
