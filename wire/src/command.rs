@@ -315,16 +315,36 @@ impl Announce {
     }
 }
 
+impl Member {
+    pub(crate) fn write(&self, out: &mut Vec<u8>) {
+        out.put_u64(self.id.0);
+        out.put_bool(self.voter);
+        out.put_text(&self.name, NAME_LEN_MAX);
+        out.put_text(&self.peer_addr, ADDRESS_LEN_MAX);
+    }
+
+    /// `last`: the id of the member before; ids ascend.
+    pub(crate) fn read(reader: &mut Reader<'_>, last: &mut NodeId) -> Result<Member, DecodeError> {
+        let offset = reader.offset();
+        let id = reader.node("id")?;
+        if id <= *last {
+            return Err(DecodeError::OutOfRange { what: "id", offset, found: id.0 });
+        }
+        *last = id;
+        Ok(Member {
+            id,
+            voter: reader.bool("voter")?,
+            name: reader.text("name", NAME_LEN_MAX)?,
+            peer_addr: reader.text("peer_addr", ADDRESS_LEN_MAX)?,
+        })
+    }
+}
+
 /// Appends the payload of a membership entry. The ids must ascend, so that one membership is one string of bytes.
 pub fn encode_membership(members: &[Member], out: &mut Vec<u8>) {
     assert!(members.is_sorted_by(|a, b| a.id < b.id), "the ids of a membership must ascend: {members:?}");
     out.put_u8(COMMAND_VERSION);
-    out.put_list(members, |out, member| {
-        out.put_u64(member.id.0);
-        out.put_bool(member.voter);
-        out.put_text(&member.name, NAME_LEN_MAX);
-        out.put_text(&member.peer_addr, ADDRESS_LEN_MAX);
-    });
+    out.put_list(members, |out, member| member.write(out));
 }
 
 /// Reads the payload of a membership entry.
@@ -332,20 +352,7 @@ pub fn decode_membership(bytes: &[u8]) -> Result<Vec<Member>, DecodeError> {
     let mut reader = Reader::new(bytes);
     read_version(&mut reader)?;
     let mut last = NodeId(0);
-    let members = reader.list("members", |reader| {
-        let offset = reader.offset();
-        let id = reader.node("id")?;
-        if id <= last {
-            return Err(DecodeError::OutOfRange { what: "id", offset, found: id.0 });
-        }
-        last = id;
-        Ok(Member {
-            id,
-            voter: reader.bool("voter")?,
-            name: reader.text("name", NAME_LEN_MAX)?,
-            peer_addr: reader.text("peer_addr", ADDRESS_LEN_MAX)?,
-        })
-    })?;
+    let members = reader.list("members", |reader| Member::read(reader, &mut last))?;
     reader.finish()?;
     Ok(members)
 }

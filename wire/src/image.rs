@@ -19,7 +19,7 @@ use raft::{Index, NodeId};
 use crate::client::{WriteOutcome, Written};
 use crate::codec::{DecodeError, Reader, Writer};
 use crate::command::{Announce, Member, SessionId};
-use crate::limits::{ADDRESS_LEN_MAX, KEY_LEN_MAX, NAME_LEN_MAX, RECORD_LEN_MAX, VERSION_LEN_MAX};
+use crate::limits::{ADDRESS_LEN_MAX, KEY_LEN_MAX, RECORD_LEN_MAX, VERSION_LEN_MAX};
 
 /// Version of the content; a node that meets another does not load it.
 pub const IMAGE_VERSION: u8 = 1;
@@ -102,10 +102,7 @@ impl ImageHead {
             out.put_u64(self.key_count);
             out.put_bool(self.formed);
             out.put_list(&self.members, |out, (member, announced)| {
-                out.put_u64(member.id.0);
-                out.put_bool(member.voter);
-                out.put_text(&member.name, NAME_LEN_MAX);
-                out.put_text(&member.peer_addr, ADDRESS_LEN_MAX);
+                member.write(out);
                 out.put_optional(announced.as_ref(), |out, announce| {
                     out.put_u128(announce.disk_id.0);
                     out.put_text(&announce.client_addr, ADDRESS_LEN_MAX);
@@ -124,21 +121,15 @@ impl ImageHead {
         let formed = reader.bool("formed")?;
         let mut last = NodeId(0);
         let members = reader.list("members", |reader| {
-            let offset = reader.offset();
-            let id = reader.node("id")?;
-            if id <= last {
-                return Err(DecodeError::OutOfRange { what: "id", offset, found: id.0 });
-            }
-            last = id;
-            let voter = reader.bool("voter")?;
-            let (name, peer_addr) = (reader.text("name", NAME_LEN_MAX)?, reader.text("peer_addr", ADDRESS_LEN_MAX)?);
+            let member = Member::read(reader, &mut last)?;
             let announced = reader.optional("announcement", |reader| {
                 let (disk_id, client_addr) = (reader.disk_id()?, reader.text("client_addr", ADDRESS_LEN_MAX)?);
                 let moved = reader.optional("announced peer_addr", |reader| reader.text("announced peer_addr", ADDRESS_LEN_MAX))?;
                 let version = reader.text("version", VERSION_LEN_MAX)?;
-                Ok(Announce { node: id, disk_id, client_addr, peer_addr: moved.unwrap_or_else(|| peer_addr.clone()), version })
+                let peer_addr = moved.unwrap_or_else(|| member.peer_addr.clone());
+                Ok(Announce { node: member.id, disk_id, client_addr, peer_addr, version })
             })?;
-            Ok((Member { id, name, peer_addr, voter }, announced))
+            Ok((member, announced))
         })?;
         Ok(ImageHead { digest, horizon, session_count, key_count, formed, members })
     }
