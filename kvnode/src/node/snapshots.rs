@@ -120,7 +120,7 @@ impl Node {
         (snapshots.limit, snapshots.log_bytes, snapshots.newest) = (limit, log_bytes, newest);
         snapshots.is_far_behind = is_far_behind;
         snapshots.begin_due = too_long && is_worth_it || is_suspect;
-        // One that was sent to this node may have been overtaken by the log itself: it is as good as its own.
+        // Its own, or one that was sent to this node and that the log itself has overtaken: that is as good.
         if self.raft.snapshot().index < base.index && base.index <= self.raft.applied_index() {
             self.raft.snapshot_taken(base);
         }
@@ -155,11 +155,11 @@ impl Node {
             _ => None,
         };
         match finished {
-            Some(info) => {
-                self.raft.snapshot_taken(info.meta.last);
+            Some(_) => {
                 self.snapshots.room_told = false;
                 self.sending.trust();
-                self.compact(store)?;
+                self.follow_store(store);
+                return self.compact(store);
             }
             None if sliced == Sliced::More && store.snapshot_in_progress() => self.snapshots.taking = Some((meta, taking)),
             None => {
