@@ -39,6 +39,15 @@ impl Account {
         self.told.values().flatten().filter(|told| **told == what).count()
     }
 
+    /// Reads what every client of a `Load` appended to, through these endpoints, and checks it.
+    #[track_caller]
+    pub fn check_all(&self, endpoints: &str) {
+        let mut reader = Client::new(endpoints, crate::wait::PATIENCE);
+        for client in self.told.keys() {
+            self.check(*client, &reader.get(&Load::key(*client)).expect("a read").expect("the key is there"));
+        }
+    }
+
     /// Panics unless the value that `client` appended to holds what it must: every acknowledged append once, in order; no append that
     /// was refused; any other at most once; and nothing that was never sent. The value may hold other clients' appends too.
     #[track_caller]

@@ -258,6 +258,7 @@ impl LocalCluster {
                     child.kill().map_err(waiting())?;
                     break child.wait().map_err(waiting())?;
                 }
+                // sleeps because the system has no wait for a child with a deadline
                 std::thread::sleep(Duration::from_millis(2));
             };
             if !status.success() {

@@ -62,10 +62,7 @@ fn away(cluster: &mut Cluster, number: usize, mut leave: impl FnMut(&mut Cluster
     });
     let account = load.stop();
     cluster.wait_equal();
-    let mut client = Client::new(&cluster.endpoints_of([number]), PATIENCE);
-    for who in account.told.keys() {
-        account.check(*who, &client.get(&Load::key(*who)).expect("a read").expect("the key is there"));
-    }
+    account.check_all(&cluster.endpoints_of([number]));
     check_all(cluster, 0..20, "first");
     check_all(cluster, 20..300, "second");
 }
@@ -145,10 +142,7 @@ fn the_log_stays_short_under_load_and_the_term_does_not_change() {
     }
     let account = load.stop();
     host::report(format!("the longest of 60 samples under load: {longest} bytes of log at --max-log-bytes {MAX}"));
-    let mut client = Client::new(&cluster.endpoints(), PATIENCE);
-    for who in account.told.keys() {
-        account.check(*who, &client.get(&Load::key(*who)).expect("a read").expect("the key is there"));
-    }
+    account.check_all(&cluster.endpoints());
     cluster.wait_equal();
     let status = cluster.status();
     assert_eq!(status.term(), term, "the leader was never held up for an election timeout");
@@ -176,10 +170,7 @@ fn acknowledged_appends_survive_sigkill_while_snapshots_are_taken_all_the_time()
     let account = load.stop();
     cluster.wait_healthy();
     cluster.wait_equal();
-    let mut client = Client::new(&cluster.endpoints(), PATIENCE);
-    for who in account.told.keys() {
-        account.check(*who, &client.get(&Load::key(*who)).expect("a read").expect("the key is there"));
-    }
+    account.check_all(&cluster.endpoints());
     assert!(snapshot_index(&cluster, 0) > 100);
 }
 

@@ -111,20 +111,7 @@ fn a_peers_message_with_term_2_to_the_60_is_cut_off_before_raft_sees_it() {
     let before = cluster.status().term();
     let lines = cluster.log(0).lines().count();
 
-    let mut raw = Raw::connect(&cluster.nodes[0].peer_addr);
-    let peer = PeerHello {
-        node: NodeId(3),
-        to: Some(NodeId(1)),
-        disk_id: DiskId(disk_id),
-        incarnation: Incarnation(4711),
-        client_addr: cluster.nodes[2].client_addr.clone(),
-        peer_addr: cluster.nodes[2].peer_addr.clone(),
-        version: welcome.version.clone(),
-    };
-    let mut hello = Vec::new();
-    wire::encode_hello(&Hello::Peer { cluster_id: welcome.cluster_id, purpose: Purpose::Control, peer }, &mut hello);
-    raw.send(&hello);
-    let (kind, body) = raw.frame();
+    let (mut raw, kind, body) = greet_as_n3(&cluster, &welcome, disk_id);
     let answer = wire::decode_peer_welcome(wire::Frame { kind, body: &body }).expect("an answer");
     answer.expect("n1 believes that we are n3, so that the rest tests what it should");
     // A request for a vote (type 3): term, last log index, last log term, transfer. It would depose any leader.
@@ -141,17 +128,13 @@ fn a_peers_message_with_term_2_to_the_60_is_cut_off_before_raft_sees_it() {
     assert_eq!(cluster.status().term(), before, "raft saw it");
 }
 
-#[test]
-fn a_stranger_with_another_disk_is_not_told_which_one_would_do_and_the_log_is() {
-    let cluster = Cluster::start(3);
-    let (_, welcome) = Raw::client(&cluster.nodes[0].client_addr);
-    let dump = tests::Ran::kvnode(["dump".as_ref(), cluster.nodes[2].data_dir.as_os_str()]);
-    let disk = format!("{:032x}", disk_id(&String::from_utf8_lossy(&dump.stdout)).unwrap_or_else(|| panic!("no disk id\n{dump}")));
+/// Dials n1's port for peers as n3 with this disk id; what n1 answers.
+fn greet_as_n3(cluster: &Cluster, welcome: &wire::Welcome, disk_id: u128) -> (Raw, Kind, Vec<u8>) {
     let mut raw = Raw::connect(&cluster.nodes[0].peer_addr);
     let peer = PeerHello {
         node: NodeId(3),
         to: Some(NodeId(1)),
-        disk_id: DiskId(0x4711),
+        disk_id: DiskId(disk_id),
         incarnation: Incarnation(4711),
         client_addr: cluster.nodes[2].client_addr.clone(),
         peer_addr: cluster.nodes[2].peer_addr.clone(),
@@ -161,6 +144,16 @@ fn a_stranger_with_another_disk_is_not_told_which_one_would_do_and_the_log_is() 
     wire::encode_hello(&Hello::Peer { cluster_id: welcome.cluster_id, purpose: Purpose::Control, peer }, &mut hello);
     raw.send(&hello);
     let (kind, body) = raw.frame();
+    (raw, kind, body)
+}
+
+#[test]
+fn a_stranger_with_another_disk_is_not_told_which_one_would_do_and_the_log_is() {
+    let cluster = Cluster::start(3);
+    let (_, welcome) = Raw::client(&cluster.nodes[0].client_addr);
+    let dump = tests::Ran::kvnode(["dump".as_ref(), cluster.nodes[2].data_dir.as_os_str()]);
+    let disk = format!("{:032x}", disk_id(&String::from_utf8_lossy(&dump.stdout)).unwrap_or_else(|| panic!("no disk id\n{dump}")));
+    let (_raw, kind, body) = greet_as_n3(&cluster, &welcome, 0x4711);
     let refused = wire::decode_peer_welcome(wire::Frame { kind, body: &body }).expect("an answer").expect_err("a refusal");
     assert_eq!(refused.reason, RefusedReason::WrongDisk);
     // What is wrong and what to do, but not the one thing that a stranger lacks.

@@ -2,9 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-use tests::client::Client;
 use tests::load::{Load, Told};
-use tests::wait::{PATIENCE, let_pass};
+use tests::wait::let_pass;
 use tests::{Cluster, host};
 
 /// So many rounds; whether all was well. Panics if not.
@@ -36,10 +35,7 @@ pub(crate) fn run(rounds: u64) -> bool {
     let account = load.stop();
     cluster.wait_healthy();
     cluster.wait_equal();
-    let mut client = Client::new(&cluster.endpoints(), PATIENCE);
-    for who in account.told.keys() {
-        account.check(*who, &client.get(&Load::key(*who)).expect("a read").expect("the key is there"));
-    }
+    account.check_all(&cluster.endpoints());
     let installs: usize = (0..3).map(|number| cluster.log(number).matches("caught up").count()).sum();
     let (done, seconds) = (account.count(Told::Done), start.elapsed().as_secs());
     println!("SIGKILL while snapshots are taken, seed {seed}: {one} times one node, {all} times all three, {seconds} s under load");
