@@ -29,7 +29,7 @@ impl World {
             }
             2 | 3 if self.plan.cuts => {
                 // A leader that is cut off alone takes writes that are never committed: its log is cut when it comes back.
-                let leads = |host: &crate::world::Host| host.process.as_ref().is_some_and(|(node, _)| node.raft().is_leader());
+                let leads = |host: &crate::hosts::Host| host.process.as_ref().is_some_and(|(node, _)| node.raft().is_leader());
                 match self.hosts.iter().position(leads) {
                     Some(leader) if self.rng.u32(0..4) > 0 => {
                         self.network.isolate(leader, self.hosts.len());
@@ -97,7 +97,7 @@ impl World {
         if self.calm || 2 * (wiped + 1) >= self.hosts.len() || self.hosts[node].wiped {
             return;
         }
-        let is_formed = |host: &crate::world::Host| host.process.as_ref().is_some_and(|(node, _)| node.status().formed);
+        let is_formed = |host: &crate::hosts::Host| host.process.as_ref().is_some_and(|(node, _)| node.status().formed);
         let is_late = self.formed || self.hosts.iter().any(is_formed);
         self.formed = is_late;
         *(if is_late { &mut self.report.late_wipes } else { &mut self.report.early_wipes }) += 1;

@@ -6,13 +6,17 @@
 //!
 //! The same seed gives the same run, event for event: `Report::trace_digest` proves it.
 
-mod check; // what must hold at every step and at the end
+mod calls; // on their way to nodes and back
+mod check; // what must hold at every step
 mod client; // appends with sequence numbers, and what was acknowledged
+mod end; // what must hold at the end
 mod faults; // what happens to it
+mod hosts; // machines: a process, and the disk that stays
 mod network; // who hears whom, when
+mod peers; // what nodes say to each other
 mod plan; // a seed's mix of faults
 mod report; // what a run has to show for itself
-mod world; // clock, nodes, events
+mod world; // the clock and the events
 
 pub use plan::Plan;
 pub use report::Report;

@@ -1,0 +1,68 @@
+//! What nodes send and how it arrives; who has greeted whom.
+
+use raft::NodeId;
+use wire::hello::PeerHello;
+
+use crate::hosts::Sent;
+use crate::network::Network;
+use crate::world::{Event, World};
+
+const GREET_EVERY_US: u64 = 20_000;
+
+impl World {
+    /// What a drive sent is on its way.
+    pub(crate) fn carry(&mut self, node: usize, outbox: Sent) {
+        self.report.leader_changes = self.checker.leader_changes;
+        let from_life = self.hosts[node].life;
+        for (to, message) in &outbox.messages {
+            self.checker.hear(self.hosts[node].identity.node, *to, message);
+        }
+        for (to, frame) in outbox.frames {
+            let to = usize::try_from(to.0 - 1).expect("ids count from 1");
+            if !self.network.is_open(node, to) {
+                continue;
+            }
+            for delay_us in Network::delays(&self.plan, self.calm, &mut self.rng) {
+                let to_life = self.hosts[to].life;
+                self.after(delay_us, Event::Deliver { from: node, from_life, to, to_life, frame: frame.clone() });
+            }
+        }
+        for (client, request_id, reply) in outbox.replies {
+            let client = usize::try_from(client.0).expect("a client's number is its position");
+            for delay_us in Network::delays(&self.plan, self.calm, &mut self.rng) {
+                self.after(delay_us, Event::Answer { client, from: node, request_id, reply: reply.clone() });
+            }
+        }
+    }
+
+    /// Nodes that can reach each other, both ways, and have not met in their present lives, greet each other.
+    pub(crate) fn greet(&mut self) {
+        let node_count = self.hosts.len();
+        for (a, b) in (0..node_count).flat_map(|a| (a + 1..node_count).map(move |b| (a, b))) {
+            let reachable = self.network.is_open(a, b) && self.network.is_open(b, a);
+            let awake = [a, b].iter().all(|node| self.hosts[*node].paused_until_us <= self.now_us);
+            let met = self.hosts[a].greeted.contains(&(b, self.hosts[b].life));
+            let (Some((node_a, _)), Some((node_b, _))) = (&self.hosts[a].process, &self.hosts[b].process) else { continue };
+            if !reachable || !awake || met {
+                continue;
+            }
+            let (hello_a, hello_b) = (node_a.hello(Some(NodeId(b as u64 + 1))), node_b.hello(None));
+            let (life_a, life_b) = (self.hosts[a].life, self.hosts[b].life);
+            // The one that is dialled judges first; then, if it was let in, the other.
+            if self.lets_in(b, a, &hello_a) && self.lets_in(a, b, &hello_b) {
+                self.hosts[a].greeted.insert((b, life_b));
+                self.hosts[b].greeted.insert((a, life_a));
+            }
+        }
+        self.after(GREET_EVERY_US, Event::Greet);
+    }
+
+    fn lets_in(&mut self, node: usize, peer: usize, hello: &PeerHello) -> bool {
+        let mut answer = Ok(());
+        self.with_node(node, |node| answer = node.greeted(hello));
+        let Err(refused) = answer else { return true };
+        assert!(self.hosts[peer].wiped, "seed {}: n{} was refused, and never wiped: {}", self.plan.seed, peer + 1, refused.message);
+        self.hosts[peer].refused |= self.hosts[node].process.as_ref().is_some_and(|(node, _)| node.status().formed);
+        false
+    }
+}
