@@ -1,0 +1,42 @@
+//! `chaos check`: a history, judged.
+
+use std::fs::File;
+use std::io::{self, BufRead, BufReader, Write};
+use std::path::Path;
+
+use checker::{Limits, Verdict};
+
+use crate::cli::CheckArgs;
+use crate::ending::{Ending, Failure};
+
+pub(crate) fn check(args: &CheckArgs) -> Result<Ending, Failure> {
+    let name = args.history.display();
+    let input: Box<dyn BufRead> = if args.history == Path::new("-") {
+        Box::new(io::stdin().lock())
+    } else {
+        Box::new(BufReader::new(File::open(&args.history).map_err(|error| Ending::Usage.says(format!("cannot open {name}: {error}")))?))
+    };
+    let history = checker::read(input).map_err(|error| Ending::Usage.says(format!("{name}: {error}")))?;
+    let count = history.ops().len();
+    let mut out = io::stdout().lock();
+    if count == 0 {
+        writeln!(out, "inconclusive: no operations")?;
+        return Ok(Ending::Inconclusive);
+    }
+    let verdict = checker::check(&history, &Limits::default());
+    let ending = match &verdict {
+        Verdict::Linearizable => {
+            writeln!(out, "linearizable: {count} operations")?;
+            Ending::Passed
+        }
+        Verdict::Violation(violation) => {
+            write!(out, "violation: {violation}")?;
+            Ending::Violation
+        }
+        Verdict::Unknown(why) => {
+            writeln!(out, "unknown: {why}")?;
+            Ending::Unknown
+        }
+    };
+    Ok(ending)
+}
