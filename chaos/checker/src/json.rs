@@ -18,9 +18,10 @@
 use std::borrow::Cow;
 use std::io::{self, BufRead, Read, Write};
 
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD as STANDARD;
 use serde::{Deserialize, Deserializer, Serialize};
 
-use crate::base64;
 use crate::history::{Answer, Call, History, Name, Op, OpError, Outcome};
 
 /// A longer line is refused before it is held: a value has at most 1 MiB, and a scan at most some tens of them.
@@ -242,7 +243,7 @@ fn bytes(field: &'static str, text: Text<'_>, b64: Text<'_>) -> Result<Option<Ve
     match (text, b64) {
         (Some(_), Some(_)) => Err(LineError::Twice(field)),
         (Some(text), None) => Ok(Some(text.into_owned().into_bytes())),
-        (None, Some(b64)) => base64::decode(&b64).map(Some).ok_or(LineError::Base64(field)),
+        (None, Some(b64)) => STANDARD.decode(b64.as_bytes()).map(Some).map_err(|_| LineError::Base64(field)),
         (None, None) => Ok(None),
     }
 }
@@ -251,7 +252,7 @@ fn bytes(field: &'static str, text: Text<'_>, b64: Text<'_>) -> Result<Option<Ve
 fn notation(bytes: &[u8]) -> (Text<'_>, Text<'static>) {
     match std::str::from_utf8(bytes) {
         Ok(text) => (Some(Cow::Borrowed(text)), None),
-        Err(_) => (None, Some(Cow::Owned(base64::encode(bytes)))),
+        Err(_) => (None, Some(Cow::Owned(STANDARD.encode(bytes)))),
     }
 }
 
@@ -292,7 +293,7 @@ impl<'a> Line<'a> {
             End::Ok => Outcome::Ok(match (call.is_read(), self.result, self.result_b64) {
                 (_, Some(_), Some(_)) => return Err(LineError::Twice("result")),
                 (true, None, None) => return Err(missing("result")),
-                (_, None, Some(b64)) => Answer::Value(Some(base64::decode(&b64).ok_or(LineError::Base64("result"))?)),
+                (_, None, Some(b64)) => Answer::Value(Some(STANDARD.decode(b64.as_bytes()).map_err(|_| LineError::Base64("result"))?)),
                 (_, Some(Found::Value(text)), None) => Answer::Value(Some(text.into_owned().into_bytes())),
                 (true, Some(Found::Absent(())), None) => Answer::Value(None),
                 (false, Some(Found::Flag(flag)), None) if matches!(call, Call::Delete { .. } | Call::Cas { .. }) => Answer::Flag(flag),

@@ -28,7 +28,6 @@
 //! ```
 
 mod append; // keys that are only appended to
-mod base64; // bytes that are not text
 mod broken; // checkers that are wrong on purpose, in tests
 mod check; // the tiers, one after the other
 mod explain; // why a search found nothing
