@@ -370,6 +370,12 @@ impl Core {
         self.calls.get(&call).map(|call| self.tried_by(call)).unwrap_or_default()
     }
 
+    /// Session and number under which a write that has not finished is sent: for checks of what becomes of it. `None`: it was not sent yet.
+    /// Another one than before: the cluster has forgotten the session without running the call.
+    pub fn identity(&self, call: CallNumber) -> Option<(SessionId, u64)> {
+        self.calls.get(&call)?.seat.map(|seat| (seat.session, seat.seq))
+    }
+
     /// Time never goes back, whatever the caller says.
     fn passed(&mut self, now_us: u64) -> u64 {
         self.now_us = self.now_us.max(now_us);

@@ -2,7 +2,7 @@
 //! effect of a node is here; the same code runs under sockets and in simulation.
 
 use data::{Disk, SaveStatus, Store};
-use raft::{Message, NodeId};
+use raft::{Index, Message, NodeId};
 use wire::client::Reply;
 use wire::peer::PeerFrame;
 
@@ -23,6 +23,9 @@ pub trait Outbox {
     fn room(&mut self, _client: ClientId) -> usize {
         usize::MAX
     }
+    /// The node has applied this entry, as one that was never applied before or once more in a new life: for checks, which look at the
+    /// state between two entries.
+    fn applied(&mut self, _node: &Node, _index: Index, _entry: &[u8]) {}
     /// To a client that may be gone.
     fn reply(&mut self, client: ClientId, request_id: u64, reply: &Reply);
 }
@@ -63,7 +66,9 @@ pub fn drive<D: Disk>(node: &mut Node, store: &mut Store<D>, outbox: &mut impl O
     if let Some((first, last)) = released.committed {
         let mut index = first;
         while index <= last {
-            node.apply(index, store.entry(index)?)?;
+            let entry = store.entry(index)?;
+            node.apply(index, entry)?;
+            outbox.applied(node, index, entry);
             index = index.next();
         }
     }

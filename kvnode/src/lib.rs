@@ -21,6 +21,7 @@ mod waiting; // clients that wait for an answer
 pub use drive::{Outbox, drive};
 pub use error::NodeError;
 pub use image::ImageError;
+pub use limits::Bounds;
 pub use members::first_entry;
 pub use node::{Event, MaxLogBytes, Node, NodeConfig};
 pub use waiting::ClientId;

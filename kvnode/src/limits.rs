@@ -1,5 +1,7 @@
 //! Bounds on what a node holds for others, with their reasons. Those that decide a result stand in `wire::limits`.
 
+use wire::limits::SESSIONS_MAX;
+
 /// Writes and reads waiting for an answer; above it new ones are answered *busy*. Some 100 bytes each and the
 /// keys of those that read.
 pub const WAITING_MAX: usize = 65_536;
@@ -27,6 +29,25 @@ pub const INFLIGHT_BYTES_MAX: usize = 2 << 20;
 
 /// A session that has written nothing for this long, in cluster time, may be forgotten: an hour.
 pub const SESSION_IDLE_MS_MAX: u64 = 3_600_000;
+
+/// Bounds that simulation and tests make small, so that what happens beyond them happens all the time. There is no setting for them: the
+/// first two decide what commands do, and nodes that differ in them would come to different states from the same log. So they are
+/// constants of the format, and every real node has the default.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Bounds {
+    /// Sessions that are alive at once; for one more the longest idle is evicted.
+    pub sessions_max: usize,
+    /// A session is evicted that has written nothing for longer than this, in cluster time.
+    pub session_idle_ms_max: u64,
+    /// Bytes of keys and values in one page of a scan, unless one item alone is larger.
+    pub page_bytes_max: usize,
+}
+
+impl Default for Bounds {
+    fn default() -> Bounds {
+        Bounds { sessions_max: SESSIONS_MAX, session_idle_ms_max: SESSION_IDLE_MS_MAX, page_bytes_max: PAGE_BYTES_MAX }
+    }
+}
 
 /// Old values that frozen views keep, bytes, all views together: beyond it the one that holds most is cut off.
 pub const VIEW_BYTES_MAX: usize = 64 << 20;

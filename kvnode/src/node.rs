@@ -22,7 +22,7 @@ use crate::clock::ClusterClock;
 use crate::digests::Digests;
 use crate::error::NodeError;
 use crate::image::{Image, Loading, state_digest};
-use crate::limits;
+use crate::limits::{self, Bounds};
 use crate::machine::Machine;
 use crate::members::Members;
 use crate::scans::Scans;
@@ -62,6 +62,8 @@ pub struct NodeConfig {
     pub max_log_bytes: MaxLogBytes,
     /// The same in entries.
     pub max_log_entries: Option<u64>,
+    /// `Bounds::default()`, but in simulation and tests.
+    pub bounds: Bounds,
 }
 
 /// A replica, without its disk and its sockets.
@@ -215,13 +217,13 @@ impl Node {
         let mut node = Node {
             raft,
             machine,
-            sessions,
+            sessions: sessions.bounded(config.bounds),
             members,
             applied: snapshot.last,
             applied_ms: snapshot.time_ms,
             writes: WaitingWrites::default(),
             reads: WaitingReads::default(),
-            scans: Scans::default(),
+            scans: Scans::new(config.bounds.page_bytes_max),
             snapshots: Snapshots::new(recovered.snapshot),
             sending: Sending::default(),
             receiving: Receiving::default(),
@@ -485,12 +487,12 @@ impl Node {
     /// asks for more.
     fn replace_state(&mut self, meta: SnapshotMeta, image: Image) {
         self.retired = Some(std::mem::replace(&mut self.machine, image.machine));
-        self.sessions = image.sessions;
+        self.sessions = image.sessions.bounded(self.config.bounds);
         self.members.restore(image.formed, &image.members);
         let greeted: Vec<NodeId> = self.greetings.keys().copied().collect();
         greeted.into_iter().for_each(|node| self.follow_log(Some(node)));
         self.follow_log(None);
-        self.scans = Scans::default();
+        self.scans = Scans::new(self.config.bounds.page_bytes_max);
         self.digests.restart();
         (self.applied, self.applied_ms) = (meta.last, meta.time_ms);
         self.staged.clear();
@@ -587,6 +589,11 @@ impl Node {
     /// The value under `key` as this node has applied it: for checks, not for clients.
     pub fn peek(&self, key: &[u8]) -> Option<wire::client::Value> {
         self.machine.get(key)
+    }
+
+    /// How many sessions it remembers: for checks and reports.
+    pub fn session_count(&self) -> u64 {
+        self.sessions.count()
     }
 
     /// Bytes sent to and received from peers, for `status`.

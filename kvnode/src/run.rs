@@ -5,7 +5,7 @@ use std::path::Path;
 use std::time::Instant;
 
 use data::{Identity, OpenError, Options, SnapshotDamage, SnapshotFault, Store};
-use kvnode::{MaxLogBytes, Node, NodeConfig, NodeError};
+use kvnode::{Bounds, MaxLogBytes, Node, NodeConfig, NodeError};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use raft::Incarnation;
 
@@ -111,6 +111,7 @@ pub(crate) fn start(
         max_data_bytes: tuning.max_data_bytes,
         max_log_bytes,
         max_log_entries: tuning.max_log_entries,
+        bounds: Bounds::default(),
     };
     let node = Node::new(config, recovered, &mut store, 0).map_err(|error| match error {
         NodeError::Snapshot(error) => open_failure(dir, identity, &error),

@@ -5,15 +5,15 @@ use std::collections::BTreeMap;
 
 use wire::{Item, Page, Reply};
 
-use crate::limits::{CLIENT_SCANS_MAX, PAGE_BYTES_MAX, SCAN_IDLE_US_MAX, SCANS_MAX};
+use crate::limits::{CLIENT_SCANS_MAX, SCAN_IDLE_US_MAX, SCANS_MAX};
 use crate::machine::Machine;
 use crate::view::ViewId;
 use crate::waiting::{ClientId, Range};
 
 /// Scans by number; the number is the view's.
-#[derive(Default)]
 pub(crate) struct Scans {
     open: BTreeMap<ViewId, Scan>,
+    page_bytes_max: usize,
 }
 
 struct Scan {
@@ -29,6 +29,10 @@ struct Scan {
 const ITEM_OVERHEAD: usize = 16;
 
 impl Scans {
+    pub(crate) fn new(page_bytes_max: usize) -> Scans {
+        Scans { open: BTreeMap::new(), page_bytes_max }
+    }
+
     /// Whether there is room for one more of this client's.
     pub(crate) fn may_open(&self, client: ClientId) -> bool {
         self.open.len() < SCANS_MAX && self.open.values().filter(|scan| scan.client == client).count() < CLIENT_SCANS_MAX
@@ -56,7 +60,7 @@ impl Scans {
         open.last_used_us = now_us;
         let mut items = Vec::new();
         let mut bytes = 0;
-        let keys_only = open.keys_only;
+        let (keys_only, page_bytes_max) = (open.keys_only, self.page_bytes_max);
         let left = &mut open.left;
         let slice = machine.read_view(id, *left != Some(0), |key, slot| {
             let value = if keys_only { Vec::new() } else { slot.value.clone() };
@@ -65,7 +69,7 @@ impl Scans {
             if let Some(left) = left {
                 *left -= 1;
             }
-            bytes < PAGE_BYTES_MAX && *left != Some(0)
+            bytes < page_bytes_max && *left != Some(0)
         });
         let Some(slice) = slice else {
             self.open.remove(&id);
@@ -105,6 +109,7 @@ impl Scans {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::limits::PAGE_BYTES_MAX;
     use raft::Index;
     use wire::command::Op;
 
@@ -130,7 +135,7 @@ mod tests {
     #[test]
     fn pages_are_bounded_and_add_up() {
         let mut machine = machine(1000, &[7; 1000]);
-        let mut scans = Scans::default();
+        let mut scans = Scans::new(PAGE_BYTES_MAX);
         let mut got = page(scans.open(&mut machine, Index(1000), ME, &all(None), None, 0));
         let (scan, mut keys, mut pages) = (got.scan, got.items.len(), 1);
         while !got.last {
@@ -149,7 +154,7 @@ mod tests {
     #[test]
     fn a_limit_is_kept_across_pages_and_frees_the_view() {
         let mut machine = machine(1000, &[7; 1000]);
-        let mut scans = Scans::default();
+        let mut scans = Scans::new(PAGE_BYTES_MAX);
         for limit in [0, 1, 300, 999, 1000, 1001] {
             let mut got = page(scans.open(&mut machine, Index(1000), ME, &all(Some(limit)), None, 0));
             let mut keys = got.items.len();
@@ -165,7 +170,7 @@ mod tests {
     #[test]
     fn a_scan_belongs_to_its_client_and_ends_with_it_or_when_nobody_asks() {
         let mut machine = machine(1000, &[7; 1000]);
-        let mut scans = Scans::default();
+        let mut scans = Scans::new(PAGE_BYTES_MAX);
         let got = page(scans.open(&mut machine, Index(1000), ME, &all(None), None, 0));
         assert_eq!(scans.next(&mut machine, ClientId(2), got.scan, 0), Reply::ScanLost);
         scans.client_gone(&mut machine, ME);
@@ -180,7 +185,7 @@ mod tests {
     #[test]
     fn one_client_has_a_few_scans_and_all_of_them_have_many() {
         let mut machine = machine(1000, &[7; 1000]);
-        let mut scans = Scans::default();
+        let mut scans = Scans::new(PAGE_BYTES_MAX);
         let mut open = 0;
         while open < SCANS_MAX {
             let client = ClientId((open / CLIENT_SCANS_MAX) as u64);

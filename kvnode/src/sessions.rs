@@ -12,9 +12,9 @@ use raft::Index;
 use wire::client::Written;
 use wire::command::{CallId, SessionId};
 use wire::image::SessionImage;
-use wire::limits::{SESSION_WINDOW, SESSIONS_MAX};
+use wire::limits::SESSION_WINDOW;
 
-use crate::limits::SESSION_IDLE_MS_MAX;
+use crate::limits::Bounds;
 use crate::machine::mix;
 use crate::view::{ViewId, Views, Weight};
 
@@ -28,6 +28,7 @@ pub(crate) struct Sessions {
     horizon: Index,
     digest: u64,
     views: Views<SessionId, Session>,
+    bounds: Bounds,
 }
 
 #[derive(Clone)]
@@ -114,6 +115,11 @@ impl Sessions {
         session.replies.push((call.seq, written));
     }
 
+    /// The same table, held to other bounds than a real node's.
+    pub(crate) fn bounded(self, bounds: Bounds) -> Sessions {
+        Sessions { bounds, ..self }
+    }
+
     /// An empty table with a horizon, for `restore`.
     pub(crate) fn with_horizon(horizon: Index) -> Sessions {
         Sessions { horizon, ..Sessions::default() }
@@ -167,7 +173,7 @@ impl Sessions {
     }
 
     fn open(&mut self, call: &CallId, index: Index, time_ms: u64) {
-        if self.table.len() >= SESSIONS_MAX {
+        if self.table.len() >= self.bounds.sessions_max {
             self.evict_longest_idle();
         }
         let session =
@@ -184,7 +190,7 @@ impl Sessions {
 
     fn evict_idle(&mut self, time_ms: u64) {
         while let Some(longest_idle) = self.by_activity.first_key_value().map(|(_, id)| &self.table[id]) {
-            if time_ms.saturating_sub(longest_idle.last_active_ms) <= SESSION_IDLE_MS_MAX {
+            if time_ms.saturating_sub(longest_idle.last_active_ms) <= self.bounds.session_idle_ms_max {
                 return;
             }
             self.evict_longest_idle();
@@ -210,7 +216,9 @@ fn session_digest(id: SessionId, session: &Session) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::limits::SESSION_IDLE_MS_MAX;
     use wire::client::WriteOutcome;
+    use wire::limits::SESSIONS_MAX;
 
     fn call(session: u128, birth: u64, seq: u64, first_unanswered: u64) -> CallId {
         CallId { session: SessionId(session), birth_index: Index(birth), seq, first_unanswered }
@@ -287,6 +295,18 @@ mod tests {
         assert_eq!((sessions.count(), sessions.horizon), (SESSIONS_MAX as u64, Index(11)));
         assert_eq!(sessions.judge(&call(1, 1, 1, 1)), Admission::Expired);
         assert_eq!(sessions.judge(&call(0, 1, 2, 2)), Admission::Kept(written(1_000_000)));
+    }
+
+    #[test]
+    fn smaller_bounds_make_room_sooner() {
+        let bounds = Bounds { sessions_max: 2, session_idle_ms_max: 100, ..Bounds::default() };
+        let mut sessions = Sessions::default().bounded(bounds);
+        for n in 1..=3 {
+            run(&mut sessions, &call(n, 1, 1, 1), 10 + u64::try_from(n).unwrap(), 0);
+        }
+        assert_eq!((sessions.count(), sessions.horizon), (2, Index(11)));
+        run(&mut sessions, &call(4, 20, 1, 1), 30, 101);
+        assert_eq!((sessions.count(), sessions.horizon), (1, Index(13)));
     }
 
     #[test]

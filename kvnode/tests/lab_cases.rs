@@ -4,7 +4,7 @@
 //! T-73, one key in two column families, has no counterpart: there is one column family, and a key is its bytes.
 
 use data::{FakeDisk, Identity, InitialMember, Options, Store};
-use kvnode::{ClientId, MaxLogBytes, Node, NodeConfig, Outbox, drive};
+use kvnode::{Bounds, ClientId, MaxLogBytes, Node, NodeConfig, Outbox, drive};
 use raft::{DiskId, Incarnation, Index, Message, NodeId, RoleName};
 use wire::{CallId, Item, Op, Page, PeerFrame, Reply, Request, Scan, SessionId, Value, WriteOutcome, Written};
 
@@ -159,6 +159,7 @@ fn start(identity: &Identity, disk: &FakeDisk, life: u64, now_us: u64) -> (Node,
         max_data_bytes: None,
         max_log_bytes: MaxLogBytes::Default,
         max_log_entries: None,
+        bounds: Bounds::default(),
     };
     let node = Node::new(config, recovered, &mut store, now_us).expect("a recovered log can be read");
     (node, store)

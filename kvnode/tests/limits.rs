@@ -3,7 +3,7 @@
 use data::limits::BATCH_BODY_LEN_MAX;
 use data::{FakeDisk, Identity, InitialMember, Options, Store};
 use kvnode::limits::{UNCOMMITTED_BYTES_MAX, UNSAVED_BYTES_MAX, WAITING_BYTES_MAX};
-use kvnode::{ClientId, MaxLogBytes, Node, NodeConfig, Outbox, drive};
+use kvnode::{Bounds, ClientId, MaxLogBytes, Node, NodeConfig, Outbox, drive};
 use raft::{DiskId, Incarnation, Index, Message, NodeId};
 use wire::limits::{FRAME_BODY_LEN_MAX, KEY_LEN_MAX, VALUE_LEN_MAX};
 use wire::{BusyReason, CallId, Op, PeerFrame, Reply, Request, Scan, SessionId};
@@ -61,6 +61,7 @@ impl Alone {
             max_data_bytes: None,
             max_log_bytes: MaxLogBytes::Never,
             max_log_entries: None,
+            bounds: Bounds::default(),
         };
         let node = Node::new(config, recovered, &mut store, 0).expect("a recovered log can be read");
         let mut alone = Alone { node, store, now_us: 0, replies: Replies::default() };

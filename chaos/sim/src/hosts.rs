@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use data::{FakeDisk, Identity, Options, Store};
-use kvnode::{ClientId, Event as NodeEvent, MaxLogBytes, Node, NodeConfig, NodeError, Outbox, drive};
+use kvnode::{Bounds, ClientId, Event as NodeEvent, MaxLogBytes, Node, NodeConfig, NodeError, Outbox, drive};
 use raft::{EntryId, Incarnation, Message, NodeId};
 use wire::client::Reply;
 use wire::peer::PeerFrame;
@@ -68,6 +68,7 @@ impl World {
             max_data_bytes: None,
             max_log_bytes: self.plan.max_log_bytes.map_or(MaxLogBytes::Never, MaxLogBytes::Above),
             max_log_entries: None,
+            bounds: Bounds::default(),
         };
         let started = Node::new(config, recovered, &mut store, self.now_us).expect("a recovered log can be read");
         self.checker.restarted(host.identity.node);

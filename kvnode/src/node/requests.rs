@@ -143,7 +143,7 @@ impl Node {
     fn answer_len_max(&self, wanted: &Wanted) -> usize {
         match wanted {
             Wanted::Value(key) | Wanted::StaleValue(key) => 64 + self.machine.value_len(key),
-            Wanted::Scan(_) | Wanted::StaleScan(_) | Wanted::Page(_) => limits::PAGE_BYTES_MAX,
+            Wanted::Scan(_) | Wanted::StaleScan(_) | Wanted::Page(_) => self.config.bounds.page_bytes_max,
         }
     }
 

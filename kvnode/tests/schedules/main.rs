@@ -6,7 +6,7 @@ mod snapshots; // transfers that break off, and logs that grow too long
 use std::collections::{BTreeMap, BTreeSet};
 
 use data::{FakeDisk, Identity, InitialMember, Options, Store};
-use kvnode::{ClientId, Event, MaxLogBytes, Node, NodeConfig, Outbox, drive};
+use kvnode::{Bounds, ClientId, Event, MaxLogBytes, Node, NodeConfig, Outbox, drive};
 use raft::{AppendOutcome, DiskId, EntryHeader, EntryId, EntryKind, EntryMeta, Incarnation, Index, Message, NodeId, Term};
 use wire::frame::FrameBuffer;
 use wire::limits::FRAME_BODY_LEN_MAX;
@@ -132,6 +132,7 @@ impl World {
             max_data_bytes: None,
             max_log_bytes,
             max_log_entries: None,
+            bounds: Bounds::default(),
         };
         let node = Node::new(config, recovered, &mut store, now_us).expect("a good log");
         host.running = Some((node, store));
