@@ -52,6 +52,9 @@ impl Default for Bounds {
 /// Old values that frozen views keep, bytes, all views together: beyond it the one that holds most is cut off.
 pub const VIEW_BYTES_MAX: usize = 64 << 20;
 
+/// Keys that one slice of a view steps over because they are newer than it is: some 50 ns each.
+pub const VIEW_STEPS_MAX: usize = 16_384;
+
 /// Bytes of keys and values in one page of a scan, unless one item alone is larger: what one turn of the loop can read in passing.
 pub const PAGE_BYTES_MAX: usize = 256 << 10;
 

@@ -10,7 +10,7 @@ use wire::command::{Expect, Op};
 use wire::image::KeyImage;
 use wire::limits::VALUE_LEN_MAX;
 
-use crate::view::{Slice, ViewId, Views, Weight};
+use crate::view::{Dated, Slice, ViewId, Views, Weight};
 
 /// Keys in byte order.
 type Map = BTreeMap<Box<[u8]>, Slot>;
@@ -43,6 +43,12 @@ impl Slot {
 impl Weight for Slot {
     fn bytes(&self) -> usize {
         self.value.len()
+    }
+}
+
+impl Dated for Slot {
+    fn written_at(&self) -> Index {
+        self.modified
     }
 }
 
@@ -134,7 +140,7 @@ impl Machine {
     fn put(&mut self, index: Index, key: &[u8], value: &[u8]) -> u64 {
         let checksum = crc32c(value);
         let Some(slot) = self.map.get_mut(key) else { return self.create(index, key, value, checksum) };
-        self.views.before_write(key, Some(slot));
+        self.views.before_write(key, slot);
         self.digest = self.digest.wrapping_sub(slot_digest(key, slot));
         self.data_bytes = self.data_bytes - slot.value.len() as u64 + value.len() as u64;
         slot.value.clear();
@@ -157,7 +163,7 @@ impl Machine {
         if slot.value.len() + value.len() > VALUE_LEN_MAX {
             return (WriteOutcome::ValueTooLong, slot.version);
         }
-        self.views.before_write(key, Some(slot));
+        self.views.before_write(key, slot);
         self.digest = self.digest.wrapping_sub(slot_digest(key, slot));
         self.data_bytes += value.len() as u64;
         slot.value.extend_from_slice(value);
@@ -182,7 +188,6 @@ impl Machine {
     }
 
     fn create(&mut self, index: Index, key: &[u8], value: &[u8], checksum: u32) -> u64 {
-        self.views.before_write(key, None);
         let slot = Slot { value: value.to_vec(), checksum, version: 1, modified: index };
         self.digest = self.digest.wrapping_add(slot_digest(key, &slot));
         self.data_bytes += (key.len() + value.len()) as u64;
@@ -192,7 +197,7 @@ impl Machine {
 
     fn remove(&mut self, key: &[u8]) -> bool {
         let Some(slot) = self.map.remove(key) else { return false };
-        self.views.before_write(key, Some(&slot));
+        self.views.before_write(key, &slot);
         self.digest = self.digest.wrapping_sub(slot_digest(key, &slot));
         self.data_bytes -= (key.len() + slot.value.len()) as u64;
         true

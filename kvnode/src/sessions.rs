@@ -16,7 +16,7 @@ use wire::limits::SESSION_WINDOW;
 
 use crate::limits::Bounds;
 use crate::machine::mix;
-use crate::view::{ViewId, Views, Weight};
+use crate::view::{Dated, ViewId, Views, Weight};
 
 /// Every session that is alive.
 #[derive(Default)]
@@ -52,6 +52,12 @@ impl Weight for Session {
     }
 }
 
+impl Dated for Session {
+    fn written_at(&self) -> Index {
+        self.last_active_index
+    }
+}
+
 /// What is to become of a call.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Admission {
@@ -76,7 +82,7 @@ impl Sessions {
             }
             return admission;
         };
-        self.views.before_write(&call.session, Some(session));
+        self.views.before_write(&call.session, session);
         self.digest = self.digest.wrapping_sub(session_digest(call.session, session));
         self.by_activity.remove(&session.last_active_index);
         self.by_activity.insert(index, call.session);
@@ -178,7 +184,6 @@ impl Sessions {
         }
         let session =
             Session { last_active_index: index, last_active_ms: time_ms, first_unanswered: call.first_unanswered, replies: Vec::new() };
-        self.views.before_write(&call.session, None);
         self.insert(call.session, session);
     }
 
@@ -200,7 +205,7 @@ impl Sessions {
     fn evict_longest_idle(&mut self) {
         let Some((last_active_index, id)) = self.by_activity.pop_first() else { return };
         let session = self.table.remove(&id).expect("both maps hold the same sessions");
-        self.views.before_write(&id, Some(&session));
+        self.views.before_write(&id, &session);
         self.digest = self.digest.wrapping_sub(session_digest(id, &session));
         self.horizon = self.horizon.max(last_active_index);
     }

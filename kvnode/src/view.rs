@@ -4,6 +4,9 @@
 //! been read already. So a view costs nothing until keys ahead of it change, and then as much as their old values; what several views
 //! keep of one write they share. That memory is bounded for all views of a map together: beyond it the view that holds most is cut off,
 //! and its reader is told, whenever it comes back.
+//!
+//! A value knows the position of its last write. One that was written after the view began and that the view has not kept was not there
+//! then: so a key that is new costs a view nothing but to step over it, and there may be a million of them.
 
 use std::borrow::Borrow;
 use std::cmp::Ordering;
@@ -13,7 +16,7 @@ use std::rc::Rc;
 
 use raft::Index;
 
-use crate::limits::VIEW_BYTES_MAX;
+use crate::limits::{VIEW_BYTES_MAX, VIEW_STEPS_MAX};
 
 /// Names a view for as long as the process lives.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -23,6 +26,12 @@ pub(crate) struct ViewId(pub(crate) u64);
 pub(crate) trait Weight {
     /// Bytes in memory beyond the fixed part.
     fn bytes(&self) -> usize;
+}
+
+/// A value that knows when it was written.
+pub(crate) trait Dated {
+    /// The log position of its last write.
+    fn written_at(&self) -> Index;
 }
 
 impl Weight for Box<[u8]> {
@@ -44,8 +53,8 @@ struct Kept<K, V>(Rc<Old<K, V>>);
 
 struct Old<K, V> {
     key: K,
-    /// As it was; `None`: there was no such key.
-    value: Option<V>,
+    /// As it was.
+    value: V,
 }
 
 struct View<K, V> {
@@ -56,7 +65,7 @@ struct View<K, V> {
     from: Bound<K>,
     /// The first key that is not read any more.
     to: Option<K>,
-    /// Keys ahead that have changed since, as they were.
+    /// Keys ahead that have changed or gone since, as they were.
     kept: BTreeSet<Kept<K, V>>,
     /// With what others share: how much this one has fallen behind.
     kept_bytes: usize,
@@ -77,7 +86,7 @@ impl<K, V> Default for Views<K, V> {
     }
 }
 
-impl<K: Ord + Clone + Weight, V: Clone + Weight> Views<K, V> {
+impl<K: Ord + Clone + Weight, V: Clone + Weight + Dated> Views<K, V> {
     /// Begins to read the keys from `from` (included) to `to` (not included) as they are now, with everything up to `position` applied.
     pub(crate) fn open(&mut self, position: Index, from: K, to: Option<K>) -> ViewId {
         self.insert(View { position, is_snapshot: false, from: Bound::Included(from), to, kept: BTreeSet::new(), kept_bytes: 0 })
@@ -108,22 +117,24 @@ impl<K: Ord + Clone + Weight, V: Clone + Weight> Views<K, V> {
         }
     }
 
-    /// What stands under `key` is about to change from `value`.
-    pub(crate) fn before_write<Q>(&mut self, key: &Q, value: Option<&V>)
+    /// What stands under `key` is about to change from `value`, or to go.
+    pub(crate) fn before_write<Q>(&mut self, key: &Q, value: &V)
     where
         Q: Ord + ToOwned + ?Sized,
         K: Borrow<Q> + From<Q::Owned>,
     {
-        if !self.open.values().any(|view| view.is_ahead(key)) {
+        // What was written since a view began is kept already, or was not there.
+        let is_needed = |view: &View<K, V>| value.written_at() <= view.position && view.is_ahead(key);
+        if !self.open.values().any(is_needed) {
             return;
         }
-        let key = K::from(key.to_owned());
-        let content = key.bytes() + value.map_or(0, V::bytes);
+        let owned = K::from(key.to_owned());
+        let content = owned.bytes() + value.bytes();
         let mut shared: Option<Kept<K, V>> = None;
         let mut last = None;
         while let Some(id) = self.open.range((last.map_or(Bound::Unbounded, Bound::Excluded), Bound::Unbounded)).next().map(|(id, _)| *id) {
             last = Some(id);
-            if self.open.get(&id).is_none_or(|view| !view.is_ahead(key.borrow()) || view.kept.contains(&key)) {
+            if !self.open.get(&id).is_some_and(is_needed) {
                 continue;
             }
             // Room is made before anything is kept; perhaps by this very view.
@@ -131,7 +142,7 @@ impl<K: Ord + Clone + Weight, V: Clone + Weight> Views<K, V> {
             let Some(view) = self.open.get_mut(&id) else { continue };
             let kept = shared.get_or_insert_with(|| {
                 self.kept_bytes += content;
-                Kept(Rc::new(Old { key: key.clone(), value: value.cloned() }))
+                Kept(Rc::new(Old { key: owned.clone(), value: value.clone() }))
             });
             view.kept.insert(Kept(Rc::clone(&kept.0)));
             view.kept_bytes += KEPT_OVERHEAD + content;
@@ -157,8 +168,8 @@ impl<K: Ord + Clone + Weight, V: Clone + Weight> Views<K, V> {
         self.kept_bytes -= KEPT_OVERHEAD + if Rc::strong_count(&kept.0) == 1 { kept.content() } else { 0 };
     }
 
-    /// Reads on: gives `take` each key and value of the view in order until it says that this was enough; nothing if not `any` are wanted.
-    /// `None`: the view is gone, cut off or closed.
+    /// Reads on: gives `take` each key and value of the view in order until it says that this was enough, or until many were found that
+    /// the view has not; nothing if not `any` are wanted. `None`: the view is gone, cut off or closed.
     pub(crate) fn read(&mut self, id: ViewId, map: &BTreeMap<K, V>, any: bool, mut take: impl FnMut(&K, &V) -> bool) -> Option<Slice> {
         let view = self.open.get_mut(&id)?;
         if !any {
@@ -168,6 +179,7 @@ impl<K: Ord + Clone + Weight, V: Clone + Weight> Views<K, V> {
         // A range whose end lies before its start holds nothing; BTreeMap would panic.
         let is_empty = matches!((&view.from, &view.to), (Bound::Included(from) | Bound::Excluded(from), Some(to)) if to <= from);
         let mut stopped_after: Option<K> = None;
+        let mut stepped_over = 0;
         if !is_empty {
             let mut live = map.range::<K, _>(bounds).peekable();
             let mut kept = view.kept.iter().peekable();
@@ -182,12 +194,17 @@ impl<K: Ord + Clone + Weight, V: Clone + Weight> Views<K, V> {
                 let (key, value) = if from_kept {
                     let Old { key, value } = &*kept.next().expect("it was there").0;
                     live.next_if(|(live_key, _)| *live_key == key);
-                    (key, value.as_ref())
+                    (key, value)
                 } else {
-                    let (key, value) = live.next().expect("it was there");
-                    (key, Some(value))
+                    live.next().expect("it was there")
                 };
-                if value.is_some_and(|value| !take(key, value)) {
+                let is_enough = if view.position < value.written_at() {
+                    stepped_over += 1;
+                    stepped_over == VIEW_STEPS_MAX
+                } else {
+                    !take(key, value)
+                };
+                if is_enough {
                     stopped_after = Some(key.clone());
                     break;
                 }
@@ -215,7 +232,7 @@ const KEPT_OVERHEAD: usize = 128;
 
 impl<K: Weight, V: Weight> Kept<K, V> {
     fn content(&self) -> usize {
-        self.0.key.bytes() + self.0.value.as_ref().map_or(0, V::bytes)
+        self.0.key.bytes() + self.0.value.bytes()
     }
 }
 
@@ -298,6 +315,25 @@ mod tests {
         let old = |key: &[u8]| (key.to_vec(), b"old".to_vec());
         assert_eq!(read(&mut machine, view, 9), Some((vec![old(b"b"), old(b"c"), old(b"d")], true)));
         assert_eq!(read(&mut machine, view, 9), None, "it is closed at its end");
+    }
+
+    #[test]
+    fn keys_that_are_newer_than_a_view_cost_it_nothing_but_a_few_steps_per_slice() {
+        let mut machine = Machine::default();
+        put(&mut machine, 1, b"a", b"old");
+        put(&mut machine, 2, b"z", b"old");
+        let view = machine.open_view(Index(2), b"", None);
+        let count = 2 * VIEW_STEPS_MAX + 5;
+        for n in 0..count {
+            put(&mut machine, 3 + n as u64, format!("k{n:06}").as_bytes(), b"new");
+        }
+        put(&mut machine, 3 + count as u64, b"k000000", b"newer");
+        machine.apply(Index(4 + count as u64), &Op::Delete { key: b"k000001" });
+        assert_eq!(machine.views().kept_bytes, 0);
+        let old = |key: &[u8]| (key.to_vec(), b"old".to_vec());
+        assert_eq!(read(&mut machine, view, 9), Some((vec![old(b"a")], false)));
+        assert_eq!(read(&mut machine, view, 9), Some((vec![], false)));
+        assert_eq!(read(&mut machine, view, 9), Some((vec![old(b"z")], true)));
     }
 
     #[test]
