@@ -65,3 +65,23 @@ fn exit_70_on_panic() {
         std::process::exit(Exit::Internal as i32);
     }));
 }
+
+#[cfg(test)]
+mod tests {
+    use std::process::Command;
+
+    #[test]
+    fn a_panic_ends_with_70_and_is_called_a_bug() {
+        const CHILD: &str = "KVNODE_TEST_PANICS";
+        if std::env::var_os(CHILD).is_some() {
+            super::exit_70_on_panic();
+            panic!("as this test wants it");
+        }
+        let mut again = Command::new(std::env::current_exe().unwrap());
+        again.args(["--exact", "tests::a_panic_ends_with_70_and_is_called_a_bug", "--nocapture"]).env(CHILD, "1");
+        let output = again.output().unwrap();
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(70), "{stderr}");
+        assert!(stderr.contains("kvnode: this is a bug") && stderr.contains("as this test wants it"), "{stderr}");
+    }
+}

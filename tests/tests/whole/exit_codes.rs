@@ -1,7 +1,7 @@
 //! A walk over every exit code, each provoked by a situation that a user can really be in, and what is said then.
 //!
 //! Only 70 is missing: it is a mistake of ours that came to light, and we know of none to provoke. That a panic would end so is shown by
-//! `a_panic_ends_with_70_and_is_called_a_bug` in kvcli and by `exit_70_on_panic` in kvnode, from inside.
+//! `a_panic_ends_with_70_and_is_called_a_bug` in kvcli and in kvnode, from inside.
 
 use std::fs::OpenOptions;
 use std::os::unix::fs::FileExt;

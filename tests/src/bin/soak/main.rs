@@ -18,6 +18,12 @@ const USAGE: &str = "usage: cargo xtask soak [--small SECONDS] [--large SECONDS]
 0 leaves a part out";
 
 fn main() -> ExitCode {
+    // A part that fails has threads that would go on for ever.
+    let say = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        say(panic);
+        std::process::abort();
+    }));
     // How long each part takes, or how often it is done.
     let mut parts = [
         ("--small", 300),
