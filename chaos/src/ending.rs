@@ -13,6 +13,8 @@ pub(crate) enum Ending {
     Violation = 1,
     /// The checker gave up.
     Unknown = 2,
+    /// Something that must happen in time has not.
+    Late = 3,
     /// Nothing that could have failed was exercised.
     Inconclusive = 4,
     /// The command line, or a file that it names, is wrong.

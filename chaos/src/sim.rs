@@ -3,7 +3,7 @@
 use std::io::{self, Write};
 use std::ops::RangeInclusive;
 
-use sim::{Plan, run};
+use sim::{FailureKind, Plan, run};
 
 use crate::cli::SimArgs;
 use crate::ending::{Ending, Failure};
@@ -16,7 +16,17 @@ pub(crate) fn sim(args: &SimArgs) -> Result<Ending, Failure> {
     let mut out = io::stdout().lock();
     for seed in seeds {
         writeln!(out, "seed={seed}")?;
-        let report = run(&Plan::draw(seed, args.nodes));
+        let report = match run(&Plan::draw(seed, args.nodes)) {
+            Ok(report) => report,
+            Err(failure) => {
+                writeln!(out, "FAILED: {failure}\nreplay: chaos sim --seed {seed} --nodes {}", args.nodes)?;
+                return Ok(match failure.kind {
+                    FailureKind::Safety => Ending::Violation,
+                    FailureKind::Liveness => Ending::Late,
+                    FailureKind::Unjudged => Ending::Unknown,
+                });
+            }
+        };
         writeln!(out, "  {} appends, {} kills, {} leader changes", report.acknowledged, report.kills, report.leader_changes)?;
     }
     Ok(Ending::Passed)

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use raft::{Index, Term};
 
 use crate::client::Client;
+use crate::failure::must;
 use crate::hosts::Host;
 use crate::world::World;
 
@@ -47,7 +48,7 @@ impl World {
             let applied = host.process.as_ref().map(|(node, _)| node.digest().0.index);
             assert!(applied <= Some(Index(1)), "seed {seed}: {} was turned away, and has applied {applied:?}", host.identity.name);
         }
-        assert_eq!(digests.len(), 1, "seed {seed}: the states differ: {digests:?}");
+        must!(digests.len() == 1, "all end in one state", "{digests:?}");
         for client in &self.clients {
             // A client stops only when its last call is acknowledged: so the value holds exactly its tokens, each once, in order.
             let expected: String = client.acknowledged.iter().map(|seq| client.token(*seq)).collect();

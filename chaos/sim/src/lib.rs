@@ -10,14 +10,17 @@ mod calls; // on their way to nodes and back
 mod check; // what must hold at every step
 mod client; // appends with sequence numbers, and what was acknowledged
 mod end; // what must hold at the end
+mod failure; // a broken rule, as a value
 mod faults; // what happens to it
 mod hosts; // machines: a process, and the disk that stays
 mod network; // who hears whom, when
 mod peers; // what nodes say to each other
 mod plan; // a seed's mix of faults
 mod report; // what a run has to show for itself
+mod run; // one plan to its end
 mod world; // the clock and the events
 
+pub use failure::{Failure, FailureKind};
 pub use plan::Plan;
 pub use report::Report;
-pub use world::run;
+pub use run::{Run, run};

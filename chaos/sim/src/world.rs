@@ -22,7 +22,7 @@ use crate::report::Report;
 pub(crate) const TICK_US: u64 = 10_000;
 pub(crate) const ELECTION_TICKS: u64 = 30;
 /// After the faults the cluster has this long to converge.
-const CONVERGE_US: u64 = 30_000_000;
+pub(crate) const CONVERGE_US: u64 = 30_000_000;
 
 pub(crate) enum Event {
     Tick {
@@ -100,23 +100,6 @@ pub(crate) struct World {
     pub(crate) calm: bool,
     /// Some node has known that the cluster is formed.
     pub(crate) formed: bool,
-}
-
-/// Runs one plan to its end. Panics, naming the seed, if anything that must hold does not.
-pub fn run(plan: &Plan) -> Report {
-    let mut world = World::new(plan.clone());
-    world.until(plan.faulty_us, |_| false);
-    world.heal_all();
-    let deadline = world.now_us + CONVERGE_US;
-    let converged = world.until(deadline, World::has_converged);
-    assert!(
-        converged,
-        "seed {}: no convergence within {CONVERGE_US} us of virtual time after the last fault:\n{}",
-        plan.seed,
-        world.describe()
-    );
-    world.judge();
-    world.report
 }
 
 impl World {

@@ -1,6 +1,10 @@
 //! Whole clusters from seeds. Every seed that ever failed is a named test below.
 
-use sim::{Plan, Report, run};
+use sim::{Plan, Report};
+
+fn run(plan: &Plan) -> Report {
+    sim::run(plan).unwrap_or_else(|failure| panic!("{failure}"))
+}
 
 fn first_seed() -> u64 {
     // Fresh seeds on request; the printed line replays them.
