@@ -3,7 +3,6 @@
 use wire::client::Reply;
 
 use crate::client::{PATIENCE_US, Step};
-use crate::network::Network;
 use crate::world::{Event, World};
 
 impl World {
@@ -11,7 +10,7 @@ impl World {
         let caller = &mut self.clients[client];
         self.report.retries += u64::from(caller.send());
         let (to, request_id, command, attempt) = (caller.target, caller.request_id(), caller.command(), caller.attempt);
-        for delay_us in Network::delays(&self.plan, self.calm, &mut self.rng) {
+        for delay_us in self.delays(false) {
             self.after(delay_us, Event::Request { client, to, request_id, command: command.clone() });
         }
         self.after(PATIENCE_US, Event::Impatient { client, attempt });

@@ -67,7 +67,7 @@ impl World {
             tick_us: TICK_US,
             max_data_bytes: None,
             max_log_bytes: self.plan.max_log_bytes.map_or(MaxLogBytes::Never, MaxLogBytes::Above),
-            max_log_entries: None,
+            max_log_entries: self.plan.max_log_entries,
             bounds: Bounds::default(),
         };
         let started = Node::new(config, recovered, &mut store, self.now_us).expect("a recovered log can be read");
@@ -79,14 +79,20 @@ impl World {
     }
 
     pub(crate) fn kill(&mut self, node: usize) {
+        if self.cut_power(node) {
+            let delay_us = self.rng.u64(10_000..2_000_000);
+            self.after(delay_us, Event::Restart { node });
+        }
+    }
+
+    /// Kills a process and its disk with it, until somebody starts it again; `false`: it was down.
+    pub(crate) fn cut_power(&mut self, node: usize) -> bool {
         let host = &mut self.hosts[node];
         if host.process.take().is_none() {
-            return;
+            return false;
         }
         host.disk.crash(self.rng.u64(..));
         self.report.kills += 1;
-        let delay_us = self.rng.u64(10_000..2_000_000);
-        self.after(delay_us, Event::Restart { node });
         // The kernel closes its connections and refuses new ones; a peer that is cut off does not hear of it.
         for peer in 0..self.hosts.len() {
             if peer != node && self.network.is_open(node, peer) && self.network.is_open(peer, node) {
@@ -94,6 +100,7 @@ impl World {
                 self.after(delay_us, Event::Lost { node: peer, life: self.hosts[peer].life, gone: node });
             }
         }
+        true
     }
 
     pub(crate) fn tick(&mut self, node: usize, life: u64) {
@@ -199,7 +206,8 @@ impl World {
 #[derive(Default)]
 pub(crate) struct Sent {
     pub(crate) messages: Vec<(NodeId, Message)>,
-    pub(crate) frames: Vec<(NodeId, Vec<u8>)>,
+    /// To whom, whether it answers something, and its bytes.
+    pub(crate) frames: Vec<(NodeId, bool, Vec<u8>)>,
     pub(crate) replies: Vec<(ClientId, u64, Reply)>,
 }
 
@@ -207,19 +215,35 @@ impl Outbox for Sent {
     fn send(&mut self, to: NodeId, message: &Message, entries: &[u8]) {
         let mut frame = Vec::new();
         wire::peer::encode_raft(message, entries, &mut frame);
-        self.frames.push((to, frame));
+        self.frames.push((to, is_answer(message), frame));
         self.messages.push((to, message.clone()));
     }
 
     fn send_beside(&mut self, to: NodeId, frame: &PeerFrame<'_>) {
         let mut bytes = Vec::new();
         wire::peer::encode_peer(frame, &mut bytes);
-        self.frames.push((to, bytes));
+        self.frames.push((to, matches!(frame, PeerFrame::SnapshotChunk { .. }), bytes));
     }
 
     fn flush(&mut self) {}
 
     fn reply(&mut self, client: ClientId, request_id: u64, reply: &Reply) {
         self.replies.push((client, request_id, reply.clone()));
+    }
+}
+
+fn is_answer(message: &Message) -> bool {
+    match message {
+        Message::PreVoteReply { .. }
+        | Message::RequestVoteReply { .. }
+        | Message::AppendReply { .. }
+        | Message::HeartbeatReply { .. }
+        | Message::ReadIndexReply { .. } => true,
+        Message::PreVote { .. }
+        | Message::RequestVote { .. }
+        | Message::Append { .. }
+        | Message::InstallSnapshot { .. }
+        | Message::Heartbeat { .. }
+        | Message::ReadIndex { .. } => false,
     }
 }

@@ -9,6 +9,7 @@
 mod calls; // on their way to nodes and back
 mod check; // what must hold at every step
 mod client; // appends with sequence numbers, and what was acknowledged
+mod cluster; // the same world, and a script instead of drawn faults
 mod end; // what must hold at the end
 mod failure; // a broken rule, as a value
 mod faults; // what happens to it
@@ -20,7 +21,9 @@ mod report; // what a run has to show for itself
 mod run; // one plan to its end
 mod world; // the clock and the events
 
+pub use cluster::{Agreement, Cluster, Conditions, Limits, Proposal};
 pub use failure::{Failure, FailureKind};
+pub use peers::Traffic;
 pub use plan::Plan;
 pub use report::Report;
 pub use run::{Run, run};

@@ -40,6 +40,11 @@ impl Network {
         }
     }
 
+    /// These links are cut, and no others.
+    pub(crate) fn cut_exactly(&mut self, links: BTreeSet<(usize, usize)>) {
+        self.cut = links;
+    }
+
     pub(crate) fn heal(&mut self) {
         self.cut.clear();
     }

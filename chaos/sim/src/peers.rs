@@ -9,7 +9,24 @@ use crate::world::{Event, World};
 
 const GREET_EVERY_US: u64 = 20_000;
 
+/// What nodes have sent each other.
+#[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
+pub struct Traffic {
+    /// Messages that are not answers to others.
+    pub requests: u64,
+    /// Of all messages.
+    pub bytes: u64,
+}
+
 impl World {
+    /// When copies of a message sent now arrive.
+    pub(crate) fn delays(&mut self, is_answer: bool) -> Vec<u64> {
+        match &self.conditions {
+            Some(conditions) => conditions.delays(is_answer, &mut self.rng),
+            None => Network::delays(&self.plan, self.calm, &mut self.rng),
+        }
+    }
+
     /// What a drive sent is on its way.
     pub(crate) fn carry(&mut self, node: usize, outbox: Sent) {
         self.report.leader_changes = self.checker.leader_changes;
@@ -17,19 +34,24 @@ impl World {
         for (to, message) in &outbox.messages {
             self.checker.hear(self.hosts[node].identity.node, *to, message);
         }
-        for (to, frame) in outbox.frames {
+        for (to, is_answer, frame) in outbox.frames {
             let to = usize::try_from(to.0 - 1).expect("ids count from 1");
+            self.traffic.requests += u64::from(!is_answer);
+            self.traffic.bytes += frame.len() as u64;
             if !self.network.is_open(node, to) {
                 continue;
             }
-            for delay_us in Network::delays(&self.plan, self.calm, &mut self.rng) {
+            for delay_us in self.delays(is_answer) {
                 let to_life = self.hosts[to].life;
                 self.after(delay_us, Event::Deliver { from: node, from_life, to, to_life, frame: frame.clone() });
             }
         }
         for (client, request_id, reply) in outbox.replies {
             let client = usize::try_from(client.0).expect("a client's number is its position");
-            for delay_us in Network::delays(&self.plan, self.calm, &mut self.rng) {
+            if self.clients.len() <= client {
+                continue; // a script's own, who looks at the nodes instead
+            }
+            for delay_us in self.delays(true) {
                 self.after(delay_us, Event::Answer { client, from: node, request_id, reply: reply.clone() });
             }
         }

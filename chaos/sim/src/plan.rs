@@ -46,6 +46,8 @@ pub struct Plan {
     pub segments_for: u64,
     /// Log above which a snapshot is taken; `None`: never. Tiny, so that it happens all the time.
     pub max_log_bytes: Option<u64>,
+    /// The same in entries.
+    pub max_log_entries: Option<u64>,
 }
 
 impl Plan {
@@ -74,6 +76,7 @@ impl Plan {
             quiet_us: if rng.u32(0..4) > 0 { 1_500_000 } else { 0 },
             segments_for: if rng.u32(0..4) > 0 { 16 << 10 } else { 128 << 10 },
             max_log_bytes: (rng.u32(0..4) > 0).then(|| if rng.bool() { rng.u64(300..6_000) } else { rng.u64(6_000..60_000) }),
+            max_log_entries: None,
         }
     }
 

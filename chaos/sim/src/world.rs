@@ -14,8 +14,10 @@ use wire::peer::PeerFrame;
 
 use crate::check::Checker;
 use crate::client::Client;
+use crate::cluster::Conditions;
 use crate::hosts::Host;
 use crate::network::Network;
+use crate::peers::Traffic;
 use crate::plan::Plan;
 use crate::report::Report;
 
@@ -94,6 +96,10 @@ pub(crate) struct World {
     events: BTreeMap<(u64, u64), Event>,
     pub(crate) hosts: Vec<Host>,
     pub(crate) network: Network,
+    /// What a script says of the network; else the plan does.
+    pub(crate) conditions: Option<Conditions>,
+    /// What the nodes have sent each other so far.
+    pub(crate) traffic: Traffic,
     pub(crate) clients: Vec<Client>,
     pub(crate) checker: Checker,
     pub(crate) report: Report,
@@ -156,6 +162,8 @@ impl World {
             events: BTreeMap::new(),
             hosts,
             network: Network::new(),
+            conditions: None,
+            traffic: Traffic::default(),
             clients,
             checker: Checker::default(),
             report,
@@ -186,7 +194,7 @@ impl World {
     }
 
     /// Handles events until virtual time `end_us`, or until `done`.
-    pub(crate) fn until(&mut self, end_us: u64, done: impl Fn(&World) -> bool) -> bool {
+    pub(crate) fn until(&mut self, end_us: u64, mut done: impl FnMut(&World) -> bool) -> bool {
         while let Some(((at_us, sequence), event)) = self.events.pop_first() {
             if at_us >= end_us {
                 self.events.insert((at_us, sequence), event);
