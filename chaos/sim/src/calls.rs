@@ -3,6 +3,8 @@
 use wire::client::Reply;
 
 use crate::client::{PATIENCE_US, Step};
+use crate::trace::tell;
+use crate::words::Answered;
 use crate::world::{Event, World};
 
 impl World {
@@ -17,7 +19,8 @@ impl World {
     }
 
     pub(crate) fn answer(&mut self, client: usize, from: usize, request_id: u64, reply: &Reply) {
-        self.trace(request_id);
+        self.trace.fact(request_id);
+        tell!(self, "n{} -> c{client} {}", from + 1, Answered(reply));
         let caller = &mut self.clients[client];
         match caller.on_reply(request_id, reply) {
             Step::Done => {

@@ -7,7 +7,9 @@ use std::fmt;
 use std::panic::{self, AssertUnwindSafe};
 use std::sync::Once;
 
-/// What is wrong with a run.
+use crate::trace::Seconds;
+
+/// What is wrong with a run. Written out it begins with its events and ends with the rule.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Failure {
     /// Of its plan.
@@ -21,6 +23,8 @@ pub struct Failure {
     pub detail: String,
     /// When, microseconds of virtual time.
     pub at_us: u64,
+    /// What happened before, the newest last, if somebody asked (`run` does).
+    pub last_events: Vec<String>,
 }
 
 /// The sorts of failures, the worst first.
@@ -41,8 +45,8 @@ impl fmt::Display for Failure {
             FailureKind::Liveness => "liveness",
             FailureKind::Unjudged => "not judged",
         };
-        let (seconds, micros) = (self.at_us / 1_000_000, self.at_us % 1_000_000);
-        write!(f, "seed {} at {seconds}.{micros:06} s, {kind}: {}: {}", self.seed, self.rule, self.detail)
+        self.last_events.iter().try_for_each(|event| writeln!(f, "{event}"))?;
+        write!(f, "seed {} at {} s, {kind}: {}: {}", self.seed, Seconds(self.at_us), self.rule, self.detail)
     }
 }
 

@@ -3,6 +3,7 @@
 use data::FakeDisk;
 use raft::DiskId;
 
+use crate::trace::tell;
 use crate::world::{Event, World};
 
 impl World {
@@ -40,12 +41,14 @@ impl World {
                 }
                 if !self.network.is_whole() {
                     self.report.cuts += 1;
+                    tell!(self, "the network is cut: {}", self.network);
                 }
                 let delay_us = self.rng.u64(100_000..3_000_000);
                 self.after(delay_us, Event::Heal);
             }
             4 if self.plan.pauses && self.hosts[node].process.is_some() => {
                 self.report.pauses += 1;
+                tell!(self, "n{} is paused", node + 1);
                 self.hosts[node].paused_until_us = self.now_us + self.rng.u64(10_000..3_000_000);
             }
             5 | 6 if self.plan.full_disks => self.fill(node),
@@ -76,6 +79,7 @@ impl World {
             let used: usize = disk.files().iter().filter_map(|file| disk.content(file)).map(|content| content.len()).sum();
             disk.set_space(Some(used as u64 + self.rng.u64(0..2_000)));
             self.report.full_disks += 1;
+            tell!(self, "the disk of n{} is full", victim + 1);
             let delay_us = self.rng.u64(100_000..longest_us);
             self.after(delay_us, Event::Room { node: victim });
         }
@@ -86,6 +90,7 @@ impl World {
         let peer = (node + self.rng.usize(1..self.hosts.len())) % self.hosts.len();
         if self.hosts[node].process.is_some() && self.hosts[node].paused_until_us <= self.now_us {
             self.report.breaks += 1;
+            tell!(self, "the connection of n{} to n{} breaks", node + 1, peer + 1);
             self.with_node(node, |node| node.peer_unreachable(raft::NodeId(peer as u64 + 1)));
         }
     }
@@ -101,6 +106,7 @@ impl World {
         let is_late = self.formed || self.hosts.iter().any(is_formed);
         self.formed = is_late;
         *(if is_late { &mut self.report.late_wipes } else { &mut self.report.early_wipes }) += 1;
+        tell!(self, "the directory of n{} is deleted and made again", node + 1);
         let was_up = self.hosts[node].process.is_some();
         self.kill(node);
         let host = &mut self.hosts[node];
@@ -119,6 +125,7 @@ impl World {
 
     pub(crate) fn heal_all(&mut self) {
         self.calm = true;
+        tell!(self, "all faults are over");
         self.network.heal();
         for node in 0..self.hosts.len() {
             self.hosts[node].paused_until_us = self.hosts[node].paused_until_us.min(self.now_us);

@@ -8,6 +8,7 @@ use raft::{EntryId, Incarnation, Message, NodeId};
 use wire::client::Reply;
 use wire::peer::PeerFrame;
 
+use crate::trace::tell;
 use crate::world::{ELECTION_TICKS, Event, TICK_US, World};
 
 pub(crate) struct Host {
@@ -74,6 +75,7 @@ impl World {
         self.checker.restarted(host.identity.node);
         host.process = Some((started, store));
         let (life, tick_us) = (host.life, host.tick_us);
+        tell!(self, "n{} starts, life {life}", node + 1);
         self.with_node(node, |_| ());
         self.after(tick_us, Event::Tick { node, life });
     }
@@ -93,6 +95,7 @@ impl World {
         }
         host.disk.crash(self.rng.u64(..));
         self.report.kills += 1;
+        self.trace.is(self.now_us, node, format!("n{} is down", node + 1));
         // The kernel closes its connections and refuses new ones; a peer that is cut off does not hear of it.
         for peer in 0..self.hosts.len() {
             if peer != node && self.network.is_open(node, peer) && self.network.is_open(peer, node) {
@@ -180,6 +183,11 @@ impl World {
                 }
                 _ => {}
             }
+        }
+        if self.trace.is_on()
+            && let Some((running, _)) = &self.hosts[node].process
+        {
+            self.trace.look(self.now_us, node, running);
         }
         self.carry(node, outbox);
         self.die_if_failed(node, driven);

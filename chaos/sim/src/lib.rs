@@ -4,7 +4,8 @@
 //! may be late, lost or overtaken, links are cut and healed, processes are killed with whatever their disk had synced. What it never
 //! does: sleep, read a clock, or share code with what it checks beyond looking at it.
 //!
-//! The same seed gives the same run, event for event: `Report::trace_digest` proves it.
+//! The same seed gives the same run, event for event: `Report::trace_digest` proves it. So a run that failed simply runs again to tell
+//! what happened ([`Failure::last_events`]).
 
 mod calls; // on their way to nodes and back
 mod check; // what must hold at every step
@@ -19,6 +20,8 @@ mod peers; // what nodes say to each other
 mod plan; // a seed's mix of faults
 mod report; // what a run has to show for itself
 mod run; // one plan to its end
+mod trace; // what happened, for people
+mod words; // frames in few words
 mod world; // the clock and the events
 
 pub use cluster::{Agreement, Cluster, Conditions, Limits, Proposal};
@@ -26,4 +29,5 @@ pub use failure::{Failure, FailureKind};
 pub use peers::Traffic;
 pub use plan::Plan;
 pub use report::Report;
-pub use run::{Run, run};
+pub use run::{Run, run, run_twice};
+pub use trace::Keep;

@@ -1,6 +1,7 @@
 //! Who hears whom, and how late. A link is directed; a cut one loses everything, also what is under way.
 
 use std::collections::BTreeSet;
+use std::fmt;
 
 use fastrand::Rng;
 
@@ -63,5 +64,15 @@ impl Network {
         }
         let copies = if rng.f64() < plan.duplicate { 2 } else { 1 };
         (0..copies).map(|_| rng.u64(50..=plan.delay_us_max.max(51))).collect()
+    }
+}
+
+/// The links that are cut.
+impl fmt::Display for Network {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (number, (from, to)) in self.cut.iter().enumerate() {
+            write!(f, "{}n{} -> n{}", if number == 0 { "" } else { ", " }, from + 1, to + 1)?;
+        }
+        Ok(())
     }
 }

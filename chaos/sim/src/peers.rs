@@ -5,6 +5,8 @@ use wire::hello::PeerHello;
 
 use crate::hosts::Sent;
 use crate::network::Network;
+use crate::trace::tell;
+use crate::words::on_its_way;
 use crate::world::{Event, World};
 
 const GREET_EVERY_US: u64 = 20_000;
@@ -41,7 +43,11 @@ impl World {
             if !self.network.is_open(node, to) {
                 continue;
             }
-            for delay_us in self.delays(is_answer) {
+            let delays = self.delays(is_answer);
+            if delays.is_empty() {
+                tell!(self, "n{} -> n{} lost: {}", node + 1, to + 1, on_its_way(&frame));
+            }
+            for delay_us in delays {
                 let to_life = self.hosts[to].life;
                 self.after(delay_us, Event::Deliver { from: node, from_life, to, to_life, frame: frame.clone() });
             }
@@ -72,6 +78,7 @@ impl World {
             let (life_a, life_b) = (self.hosts[a].life, self.hosts[b].life);
             // The one that is dialled judges first; then, if it was let in, the other.
             if self.lets_in(b, a, &hello_a) && self.lets_in(a, b, &hello_b) {
+                tell!(self, "n{} and n{} have greeted each other", a + 1, b + 1);
                 self.hosts[a].greeted.insert((b, life_b));
                 self.hosts[b].greeted.insert((a, life_a));
             }
@@ -83,6 +90,7 @@ impl World {
         let mut answer = Ok(());
         self.with_node(node, |node| answer = node.greeted(hello));
         let Err(refused) = answer else { return true };
+        tell!(self, "n{} refuses n{}: {}", node + 1, peer + 1, refused.message);
         assert!(self.hosts[peer].wiped, "seed {}: n{} was refused, and never wiped: {}", self.plan.seed, peer + 1, refused.message);
         self.hosts[peer].refused |= self.hosts[node].process.as_ref().is_some_and(|(node, _)| node.status().formed);
         false

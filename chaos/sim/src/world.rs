@@ -20,6 +20,8 @@ use crate::network::Network;
 use crate::peers::Traffic;
 use crate::plan::Plan;
 use crate::report::Report;
+use crate::trace::{Trace, tell};
+use crate::words::{Asked, Said};
 
 pub(crate) const TICK_US: u64 = 10_000;
 pub(crate) const ELECTION_TICKS: u64 = 30;
@@ -102,6 +104,7 @@ pub(crate) struct World {
     pub(crate) traffic: Traffic,
     pub(crate) clients: Vec<Client>,
     pub(crate) checker: Checker,
+    pub(crate) trace: Trace,
     pub(crate) report: Report,
     pub(crate) calm: bool,
     /// Some node has known that the cluster is formed.
@@ -154,6 +157,7 @@ impl World {
             (0..plan.client_count).map(|id| Client::new(id, rng.u128(..), rng.usize(0..plan.node_count), plan.padding_len)).collect();
         let report = Report { seed: plan.seed, ..Report::default() };
         let calm = plan.fault_every_us.is_none();
+        let node_count = plan.node_count;
         let mut world = World {
             plan,
             rng,
@@ -166,6 +170,7 @@ impl World {
             traffic: Traffic::default(),
             clients,
             checker: Checker::default(),
+            trace: Trace::new(node_count),
             report,
             calm,
             formed: false,
@@ -202,18 +207,13 @@ impl World {
                 return done(self);
             }
             self.now_us = at_us;
-            self.trace(at_us ^ sequence.rotate_left(32));
+            self.trace.fact(at_us ^ sequence.rotate_left(32));
             self.handle(event);
             if done(self) {
                 return true;
             }
         }
         unreachable!("ticks never end");
-    }
-
-    pub(crate) fn trace(&mut self, fact: u64) {
-        let digest = (self.report.trace_digest ^ fact).wrapping_mul(0x0000_0100_0000_01b3);
-        self.report.trace_digest = digest ^ (digest >> 29);
     }
 
     pub(crate) fn handle(&mut self, event: Event) {
@@ -227,7 +227,7 @@ impl World {
                 // Its sender may be dead, and may have lost everything that it has not synced.
                 let is_same_life = self.hosts[to].life == to_life;
                 if is_same_life && self.network.is_open(from, to) && self.hosts[to].greeted.contains(&(from, from_life)) {
-                    self.trace(frame.len() as u64);
+                    self.trace.bytes(&frame);
                     let mut received = FrameBuffer::new(FRAME_BODY_LEN_MAX);
                     let mut rest = &frame[..];
                     while !rest.is_empty() {
@@ -239,7 +239,9 @@ impl World {
                     }
                     let frame = received.next().expect("a good frame").expect("a whole frame");
                     let from = NodeId(from as u64 + 1);
-                    match wire::peer::decode_peer(frame).expect("what a node sent") {
+                    let frame = wire::peer::decode_peer(frame).expect("what a node sent");
+                    tell!(self, "{from} -> n{} {}", to + 1, Said(&frame));
+                    match frame {
                         PeerFrame::Raft { message, entries } => self.hand_in(to, |node| node.peer_message(from, message, entries)),
                         beside => self.hand_in(to, |node| node.peer_beside(from, beside)),
                     }
@@ -248,6 +250,7 @@ impl World {
             Event::Lost { node, life, gone } => {
                 if self.hosts[node].life == life && self.hosts[node].paused_until_us <= self.now_us {
                     let gone = NodeId(gone as u64 + 1);
+                    tell!(self, "n{} hears that the process of {gone} is gone", node + 1);
                     self.with_node(node, |node| {
                         node.peer_unreachable(gone);
                         node.leader_lost(gone);
@@ -256,6 +259,7 @@ impl World {
             }
             Event::SyncDone { node, life, took_us } => {
                 if self.hosts[node].life == life && self.hosts[node].syncing {
+                    tell!(self, "n{} has synced, after {took_us} us", node + 1);
                     let host = &mut self.hosts[node];
                     host.syncing = false;
                     self.report.overtaken_saves += u64::from(std::mem::take(&mut host.overtaken));
@@ -278,6 +282,7 @@ impl World {
                     return self.after(delay_us, Event::Request { client, to, request_id, command });
                 }
                 let now_us = self.now_us;
+                tell!(self, "c{client} -> n{} {}", to + 1, Asked(&Client::request(&command)));
                 self.hand_in(to, |node| node.request(ClientId(client as u64), request_id, Client::request(&command), now_us));
             }
             Event::Answer { client, from, request_id, reply } => self.answer(client, from, request_id, &reply),
@@ -299,8 +304,14 @@ impl World {
                 }
             }
             Event::Wipe => self.wipe(),
-            Event::Room { node } => self.hosts[node].disk.set_space(None),
-            Event::Heal => self.network.heal(),
+            Event::Room { node } => {
+                tell!(self, "n{} has room on its disk again", node + 1);
+                self.hosts[node].disk.set_space(None);
+            }
+            Event::Heal => {
+                tell!(self, "the network is whole");
+                self.network.heal();
+            }
         }
     }
 }
