@@ -151,7 +151,7 @@ fn due_ids() -> impl Iterator<Item = String> {
 
 /// Those that must be tested in virtual time, with the labs' own figures, whatever else tests them.
 fn simulated_ids() -> impl Iterator<Item = String> {
-    let families = [("R-A", 3), ("R-B", 10)];
+    let families = [("R-A", 3), ("R-B", 10), ("R-C", 8), ("R-D", 7)];
     families.into_iter().flat_map(|(family, count)| ids(family, 1..=count))
 }
 

@@ -33,7 +33,7 @@ use crate::report::Report;
 use crate::world::{Event, World};
 
 /// The key that every proposed command appends to: its value is the list of those that were applied.
-const KEY: &[u8] = b"log";
+const KEY: &[u8] = b"l";
 /// The client who proposes, who is nobody: nothing is sent to it.
 const NOBODY: ClientId = ClientId(u64::MAX >> 1);
 

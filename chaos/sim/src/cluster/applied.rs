@@ -11,8 +11,8 @@ use super::KEY;
 
 /// What a command adds: its number, the length of its value, its value.
 pub(super) fn token(number: u32, value: &[u8]) -> Vec<u8> {
-    let len = u32::try_from(value.len()).expect("a short value");
-    [&number.to_le_bytes(), &len.to_le_bytes(), value].concat()
+    let len = u16::try_from(value.len()).expect("a short value");
+    [&number.to_le_bytes()[..], &len.to_le_bytes(), value].concat()
 }
 
 /// What was applied anywhere, ever, and how far each node is.
@@ -59,9 +59,9 @@ impl Applied {
     fn extend(&mut self, list: &[u8]) {
         let mut at = self.list.len();
         while at < list.len() {
-            let word = |at: usize| u32::from_le_bytes(list[at..at + 4].try_into().expect("four bytes"));
-            let (number, len) = (word(at), word(at + 4));
-            at += 8 + len as usize;
+            let number = u32::from_le_bytes(list[at..at + 4].try_into().expect("four bytes"));
+            let len = u16::from_le_bytes(list[at + 4..at + 6].try_into().expect("two bytes"));
+            at += 6 + usize::from(len);
             self.ends.push(at);
             let twice = self.ordinals.insert(number, self.ends.len());
             assert_eq!(twice, None, "command {number} was applied twice");

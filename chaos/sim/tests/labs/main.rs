@@ -2,11 +2,14 @@
 //! is a power cut here, and every check of a drawn run is made at every step.
 
 mod elections; // R-A
+mod persistence; // R-C
 mod replication; // R-B
+mod snapshots; // R-D
 
-/// Runs a case under several seeds; `LAB_SEED` names another one. What is printed replays a failure.
+/// Runs a case under several seeds; `LAB_SEED` names another one, `LAB_SEEDS` how many. What is printed replays a failure.
 fn under_seeds(count: u64, case: impl Fn(u64)) {
     let asked = std::env::var("LAB_SEED").ok().and_then(|seed| seed.parse().ok());
+    let count = std::env::var("LAB_SEEDS").ok().and_then(|count| count.parse().ok()).unwrap_or(count);
     let seeds = asked.map_or(1..=count, |seed| seed..=seed);
     for seed in seeds {
         println!("LAB_SEED={seed}");
