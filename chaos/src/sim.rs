@@ -27,7 +27,7 @@ pub(crate) fn sim(args: &SimArgs) -> Result<Ending, Failure> {
                 });
             }
         };
-        writeln!(out, "  {} appends, {} kills, {} leader changes", report.acknowledged, report.kills, report.leader_changes)?;
+        writeln!(out, "  {} writes, {} kills, {} leader changes", report.acknowledged, report.kills, report.leader_changes)?;
     }
     Ok(Ending::Passed)
 }

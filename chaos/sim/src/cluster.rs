@@ -30,6 +30,7 @@ use crate::failure::{self, Broken};
 use crate::peers::Traffic;
 use crate::plan::Plan;
 use crate::report::Report;
+use crate::workload::Workload;
 use crate::world::{Event, World};
 
 /// The key that every proposed command appends to: its value is the list of those that were applied.
@@ -74,8 +75,7 @@ impl Cluster {
     /// Nodes that have just found each other: all are up, and the cluster is formed.
     pub fn new(seed: u64, node_count: usize, conditions: Conditions, limits: Limits) -> Cluster {
         let plan = Plan {
-            client_count: 0,
-            padding_len: 0,
+            workload: Workload { clerk_count: 0, ..Plan::calm(seed, node_count).workload },
             slow_syncs: false,
             segments_for: limits.max_log_bytes.map_or(128 << 10, |bytes| bytes.max(16 << 10)),
             max_log_bytes: limits.max_log_bytes,

@@ -2,21 +2,25 @@
 
 use std::collections::BTreeSet;
 
+use checker::{Limits, Verdict};
+use kvcli::{Answer, Ask, ClerkError, Range};
 use raft::{Index, Term};
 
-use crate::client::Client;
-use crate::failure::must;
+use crate::failure::{FailureKind, broken, must};
+use crate::history::history;
 use crate::hosts::Host;
 use crate::world::World;
 
+/// A scan of everything takes so long at most.
+const LAST_READ_US: u64 = 10_000_000;
+
 impl World {
     pub(crate) fn has_converged(&self) -> bool {
-        let idle = self.clients.iter().all(Client::is_idle);
         let everywhere = |host: &Host| {
             let applied = host.process.as_ref().map(|(node, _)| node.digest().0.index);
             applied == Some(self.checker.applied_index())
         };
-        idle && self.members().all(everywhere)
+        self.clerks.are_idle() && self.members().all(everywhere)
     }
 
     /// All but those that were turned away: they have lost what they had promised.
@@ -31,13 +35,12 @@ impl World {
             }
             None => format!("{} is down\n", host.identity.name),
         };
-        let client = |client: &Client| format!("client {} call {}, attempt {}\n", client.id, client.request_id(), client.attempt);
-        self.hosts.iter().map(node).chain(self.clients.iter().map(client)).collect()
+        self.hosts.iter().map(node).chain([self.clerks.describe()]).collect()
     }
 
     pub(crate) fn judge(&mut self) {
+        self.read_everything();
         self.report.simulated_us = self.now_us;
-        let seed = self.plan.seed;
         let digests: BTreeSet<(Index, Term, u64)> = self
             .members()
             .filter_map(|host| host.process.as_ref())
@@ -46,27 +49,69 @@ impl World {
             .collect();
         for host in self.hosts.iter().filter(|host| host.refused) {
             let applied = host.process.as_ref().map(|(node, _)| node.digest().0.index);
-            assert!(applied <= Some(Index(1)), "seed {seed}: {} was turned away, and has applied {applied:?}", host.identity.name);
+            let name = &host.identity.name;
+            must!(applied <= Some(Index(1)), "a node that was turned away applies nothing", "{name} has applied {applied:?}");
         }
-        must!(digests.len() == 1, "all end in one state", "{digests:?}");
-        for client in &self.clients {
-            // A client stops only when its last call is acknowledged: so the value holds exactly its tokens, each once, in order.
-            let expected: String = client.acknowledged.iter().map(|seq| client.token(*seq)).collect();
-            let name = |host: &Host| host.identity.name.clone();
-            for host in self.members() {
-                let Some((node, _)) = &host.process else { continue };
-                let value = node.peek(&client.key()).map(|value| value.value).unwrap_or_default();
-                let agreed = value.iter().zip(expected.as_bytes()).take_while(|(a, b)| a == b).count();
-                let around = |text: &str| text.get(agreed.saturating_sub(20)..).unwrap_or_default().chars().take(60).collect::<String>();
-                assert!(
-                    value == expected.as_bytes(),
-                    "seed {seed}: {} holds other appends of client {} than were acknowledged: from byte {agreed} on ..{}.. instead of ..{}..",
-                    name(host),
-                    client.id,
-                    around(&String::from_utf8_lossy(&value)),
-                    around(&expected),
-                );
+        must!(digests.len() == 1, "replicas end in one state", "the states differ: {digests:?}");
+        self.compare_states();
+        self.judge_outcomes();
+        self.judge_history();
+    }
+
+    /// A scan of all keys at every node that is up.
+    fn read_everything(&mut self) {
+        let up = |(_, host): &(usize, &Host)| host.process.is_some() && !host.refused;
+        let nodes: Vec<usize> = self.hosts.iter().enumerate().filter(up).map(|(node, _)| node).collect();
+        for node in nodes {
+            let clerk = self.add_clerk(Some(node));
+            self.submit(clerk, Ask::Scan(Range::default()), LAST_READ_US);
+        }
+        let first = self.clerks.calls.len() - self.members().filter(|host| host.process.is_some()).count();
+        self.until(self.now_us + LAST_READ_US + 1, |world| world.clerks.are_idle());
+        for call in &self.clerks.calls[first..] {
+            if !matches!(call.outcome, Some(Ok(Answer::Page(_)))) {
+                broken(FailureKind::Liveness, "a cluster without faults serves", format!("a last scan ended in {:?}", call.outcome));
             }
+        }
+    }
+
+    /// What every member holds is what was applied.
+    fn compare_states(&self) {
+        let ledger = &self.clerks.ledger;
+        for host in self.members() {
+            let Some((node, _)) = &host.process else { continue };
+            let (count, sessions_max) = (node.session_count(), self.plan.workload.bounds.sessions_max);
+            must!(
+                count <= sessions_max as u64,
+                "sessions are bounded",
+                "{} has {count}, and the limit is {sessions_max}",
+                host.identity.name
+            );
+            for key in ledger.keys() {
+                let (held, known) = (node.peek(key), ledger.value(key));
+                let name = &host.identity.name;
+                must!(held.as_ref() == known, "replicas hold what was applied", "{name} has {held:?} under {key:?} instead of {known:?}");
+            }
+        }
+    }
+
+    /// "Not done" means that it never happened, and nothing happens twice, whatever it was sent under.
+    fn judge_outcomes(&self) {
+        for call in &self.clerks.calls {
+            let effects: Vec<Index> = call.identities.iter().filter_map(|identity| self.clerks.ledger.effect(identity)).collect();
+            must!(effects.len() <= 1, "a call takes effect once", "{:?} as {:?} did at {effects:?}", call.ask, call.identities);
+            if let Some(Err(ClerkError::NotDone { endpoints })) = &call.outcome {
+                must!(effects.is_empty(), "not done means not done", "{:?} took effect at {effects:?}: {endpoints:?}", call.ask);
+            }
+        }
+    }
+
+    fn judge_history(&mut self) {
+        let history = history(&self.clerks.calls, &self.clerks.ledger);
+        match checker::check(&history, &Limits { steps_max: 100_000, states_max: 100_000 }) {
+            Verdict::Linearizable => {}
+            Verdict::Violation(violation) => must!(false, "linearizable", "{violation}"),
+            Verdict::Unknown(why) => broken(FailureKind::Unjudged, "linearizable", why.to_string()),
         }
     }
 }

@@ -3,11 +3,12 @@
 use std::collections::BTreeSet;
 
 use data::{FakeDisk, Identity, Options, Store};
-use kvnode::{Bounds, ClientId, Event as NodeEvent, MaxLogBytes, Node, NodeConfig, NodeError, Outbox, drive};
-use raft::{EntryId, Incarnation, Message, NodeId};
+use kvnode::{ClientId, Event as NodeEvent, MaxLogBytes, Node, NodeConfig, NodeError, Outbox, drive};
+use raft::{EntryId, Incarnation, Index, Message, NodeId};
 use wire::client::Reply;
 use wire::peer::PeerFrame;
 
+use crate::ledger::Ledger;
 use crate::trace::tell;
 use crate::world::{ELECTION_TICKS, Event, TICK_US, World};
 
@@ -69,7 +70,7 @@ impl World {
             max_data_bytes: None,
             max_log_bytes: self.plan.max_log_bytes.map_or(MaxLogBytes::Never, MaxLogBytes::Above),
             max_log_entries: self.plan.max_log_entries,
-            bounds: Bounds::default(),
+            bounds: self.plan.workload.bounds,
         };
         let started = Node::new(config, recovered, &mut store, self.now_us).expect("a recovered log can be read");
         self.checker.restarted(host.identity.node);
@@ -96,6 +97,7 @@ impl World {
         host.disk.crash(self.rng.u64(..));
         self.report.kills += 1;
         self.trace.is(self.now_us, node, format!("n{} is down", node + 1));
+        self.reset_connections_of(node);
         // The kernel closes its connections and refuses new ones; a peer that is cut off does not hear of it.
         for peer in 0..self.hosts.len() {
             if peer != node && self.network.is_open(node, peer) && self.network.is_open(peer, node) {
@@ -146,7 +148,7 @@ impl World {
         let Some((running, store)) = &mut host.process else { return };
         self.report.batches += u64::from(std::mem::take(&mut host.inputs) > 0);
         input(running);
-        let mut outbox = Sent::default();
+        let mut outbox = Sent { ledger: std::mem::take(&mut self.clerks.ledger), ..Sent::default() };
         let mut truncations = 0;
         let driven = loop {
             let led = running.raft().is_leader().then(|| running.raft().term());
@@ -184,6 +186,7 @@ impl World {
                 _ => {}
             }
         }
+        self.clerks.ledger = std::mem::take(&mut outbox.ledger);
         if self.trace.is_on()
             && let Some((running, _)) = &self.hosts[node].process
         {
@@ -213,6 +216,8 @@ impl World {
 /// What one drive sent.
 #[derive(Default)]
 pub(crate) struct Sent {
+    /// Lent to it: what is applied is looked at between two entries.
+    ledger: Ledger,
     pub(crate) messages: Vec<(NodeId, Message)>,
     /// To whom, whether it answers something, and its bytes.
     pub(crate) frames: Vec<(NodeId, bool, Vec<u8>)>,
@@ -220,6 +225,10 @@ pub(crate) struct Sent {
 }
 
 impl Outbox for Sent {
+    fn applied(&mut self, node: &Node, index: Index, entry: &[u8]) {
+        self.ledger.applied(node, index, entry);
+    }
+
     fn send(&mut self, to: NodeId, message: &Message, entries: &[u8]) {
         let mut frame = Vec::new();
         wire::peer::encode_raft(message, entries, &mut frame);

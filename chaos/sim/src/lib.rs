@@ -7,14 +7,16 @@
 //! The same seed gives the same run, event for event: `Report::trace_digest` proves it. So a run that failed simply runs again to tell
 //! what happened ([`Failure::last_events`]).
 
-mod calls; // on their way to nodes and back
 mod check; // what must hold at every step
-mod client; // appends with sequence numbers, and what was acknowledged
+mod clerks; // clients, and what happens to them
 mod cluster; // the same world, and a script instead of drawn faults
+mod connections; // what they send and receive
 mod end; // what must hold at the end
 mod failure; // a broken rule, as a value
 mod faults; // what happens to it
+mod history; // what clerks were told
 mod hosts; // machines: a process, and the disk that stays
+mod ledger; // what was applied
 mod network; // who hears whom, when
 mod peers; // what nodes say to each other
 mod plan; // a seed's mix of faults
@@ -22,6 +24,7 @@ mod report; // what a run has to show for itself
 mod run; // one plan to its end
 mod trace; // what happened, for people
 mod words; // frames in few words
+mod workload; // what clerks ask for
 mod world; // the clock and the events
 
 pub use cluster::{Agreement, Cluster, Conditions, Limits, Proposal};
@@ -31,3 +34,4 @@ pub use plan::Plan;
 pub use report::Report;
 pub use run::{Run, run, run_twice};
 pub use trace::Keep;
+pub use workload::{Weights, Workload};

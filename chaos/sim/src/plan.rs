@@ -3,6 +3,8 @@
 
 use fastrand::Rng;
 
+use crate::workload::Workload;
+
 /// One run's settings. Times in microseconds of virtual time.
 #[derive(Clone, Debug)]
 pub struct Plan {
@@ -10,10 +12,8 @@ pub struct Plan {
     pub seed: u64,
     /// How many nodes.
     pub node_count: usize,
-    /// How many clients append.
-    pub client_count: usize,
-    /// Bytes that make every append longer, so that the log goes on in new files.
-    pub padding_len: usize,
+    /// What clients do, and what happens to them.
+    pub workload: Workload,
     /// How long faults happen, before all is healed and must converge.
     pub faulty_us: u64,
     /// Chance that a message is lost.
@@ -58,8 +58,7 @@ impl Plan {
         Plan {
             seed,
             node_count,
-            client_count: rng.usize(1..=16),
-            padding_len: if rng.bool() { rng.usize(0..600) } else { 0 },
+            workload: Workload::draw(&mut Rng::with_seed(seed ^ 0xca11)),
             faulty_us: 8_000_000,
             loss: sometimes(&mut rng, 0.15),
             duplicate: sometimes(&mut rng, 0.1),
@@ -84,8 +83,7 @@ impl Plan {
     pub fn calm(seed: u64, node_count: usize) -> Plan {
         let drawn = Plan::draw(seed, node_count);
         Plan {
-            client_count: drawn.client_count.min(4),
-            padding_len: 0,
+            workload: drawn.workload.calm(),
             loss: 0.0,
             duplicate: 0.0,
             fault_every_us: None,

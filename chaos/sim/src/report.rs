@@ -7,10 +7,26 @@ pub struct Report {
     pub seed: u64,
     /// Virtual time, microseconds.
     pub simulated_us: u64,
-    /// Appends that were acknowledged; all of them are in the final state, once and in order.
+    /// Calls that clerks were asked for and that ended, one way or another.
+    pub calls: u64,
+    /// Writes that were acknowledged: each took effect once, or was decided, where its answer says.
     pub acknowledged: u64,
-    /// Calls that were sent again.
+    /// Reads of a key that were answered.
+    pub reads: u64,
+    /// Scans that were answered.
+    pub scans: u64,
+    /// Writes that nodes were asked for again.
     pub retries: u64,
+    /// Calls that ended without anybody knowing whether they happened.
+    pub unknown: u64,
+    /// Calls that did not happen.
+    pub not_done: u64,
+    /// Calls of unknown outcome that were settled later, or tried to be.
+    pub resumes: u64,
+    /// Clerks that were lost in the middle of what they did, and replaced.
+    pub clerks_lost: u64,
+    /// Clerks that could not reach some nodes for a while.
+    pub clerk_cuts: u64,
     /// Processes killed.
     pub kills: u64,
     /// Times the network was cut.

@@ -5,23 +5,22 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use data::{FakeDisk, Identity, InitialMember};
 use fastrand::Rng;
-use kvnode::ClientId;
 use raft::{DiskId, NodeId};
-use wire::client::Reply;
 use wire::frame::FrameBuffer;
 use wire::limits::FRAME_BODY_LEN_MAX;
 use wire::peer::PeerFrame;
 
 use crate::check::Checker;
-use crate::client::Client;
+use crate::clerks::{Clerks, Due};
 use crate::cluster::Conditions;
+use crate::connections::Wire;
 use crate::hosts::Host;
 use crate::network::Network;
 use crate::peers::Traffic;
 use crate::plan::Plan;
 use crate::report::Report;
 use crate::trace::{Trace, tell};
-use crate::words::{Asked, Said};
+use crate::words::Said;
 
 pub(crate) const TICK_US: u64 = 10_000;
 pub(crate) const ELECTION_TICKS: u64 = 30;
@@ -55,28 +54,8 @@ pub(crate) enum Event {
         life: u64,
     },
     Greet,
-    Request {
-        client: usize,
-        to: usize,
-        request_id: u64,
-        command: Vec<u8>,
-    },
-    Answer {
-        client: usize,
-        from: usize,
-        request_id: u64,
-        reply: Reply,
-    },
-    /// Nobody has answered this attempt.
-    Impatient {
-        client: usize,
-        attempt: u64,
-    },
-    /// This attempt was refused; the client has been told where to go.
-    Again {
-        client: usize,
-        attempt: u64,
-    },
+    Clerks(Due),
+    Wire(Wire),
     Fault,
     Restart {
         node: usize,
@@ -102,7 +81,7 @@ pub(crate) struct World {
     pub(crate) conditions: Option<Conditions>,
     /// What the nodes have sent each other so far.
     pub(crate) traffic: Traffic,
-    pub(crate) clients: Vec<Client>,
+    pub(crate) clerks: Clerks,
     pub(crate) checker: Checker,
     pub(crate) trace: Trace,
     pub(crate) report: Report,
@@ -153,8 +132,7 @@ impl World {
                 }
             })
             .collect();
-        let clients =
-            (0..plan.client_count).map(|id| Client::new(id, rng.u128(..), rng.usize(0..plan.node_count), plan.padding_len)).collect();
+        let clerks = Clerks::new(plan.seed);
         let report = Report { seed: plan.seed, ..Report::default() };
         let calm = plan.fault_every_us.is_none();
         let node_count = plan.node_count;
@@ -168,7 +146,7 @@ impl World {
             network: Network::new(),
             conditions: None,
             traffic: Traffic::default(),
-            clients,
+            clerks,
             checker: Checker::default(),
             trace: Trace::new(node_count),
             report,
@@ -183,10 +161,7 @@ impl World {
             world.after(at_us, Event::Wipe);
         }
         world.after(0, Event::Greet);
-        for client in 0..world.clients.len() {
-            world.clients[client].begin_call();
-            world.send_call(client);
-        }
+        world.hire_clerks();
         world.next_fault();
         world
     }
@@ -276,27 +251,8 @@ impl World {
                 }
             }
             Event::Greet => self.greet(),
-            Event::Request { client, to, request_id, command } => {
-                if self.hosts[to].paused_until_us > self.now_us {
-                    let delay_us = self.hosts[to].paused_until_us - self.now_us;
-                    return self.after(delay_us, Event::Request { client, to, request_id, command });
-                }
-                let now_us = self.now_us;
-                tell!(self, "c{client} -> n{} {}", to + 1, Asked(&Client::request(&command)));
-                self.hand_in(to, |node| node.request(ClientId(client as u64), request_id, Client::request(&command), now_us));
-            }
-            Event::Answer { client, from, request_id, reply } => self.answer(client, from, request_id, &reply),
-            Event::Impatient { client, attempt } => {
-                if self.clients[client].waits_for(attempt) {
-                    self.clients[client].target = (self.clients[client].target + 1) % self.hosts.len();
-                    self.send_call(client);
-                }
-            }
-            Event::Again { client, attempt } => {
-                if self.clients[client].waits_for(attempt) {
-                    self.send_call(client);
-                }
-            }
+            Event::Clerks(due) => self.handle_due(due),
+            Event::Wire(wire) => self.handle_wire(wire),
             Event::Fault => self.fault(),
             Event::Restart { node } => {
                 if self.hosts[node].process.is_none() {

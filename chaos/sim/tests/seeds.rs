@@ -63,8 +63,8 @@ fn five_nodes_keep_every_acknowledged_append_once_and_in_order() {
 fn a_quiet_cluster_elects_one_leader_and_keeps_it() {
     for seed in 1..=20 {
         let report = run(&Plan::calm(seed, 3));
-        assert_eq!((report.leader_changes, report.retries > 100), (1, false), "{report:?}");
-        assert!(report.acknowledged > 100, "{report:?}");
+        assert_eq!((report.leader_changes, report.retries > 400), (1, false), "{report:?}");
+        assert!(report.acknowledged > 40 && report.calls > 150, "{report:?}");
     }
 }
 
