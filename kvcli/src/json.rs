@@ -3,9 +3,10 @@
 
 use base64::Engine as _;
 use base64::prelude::{BASE64_STANDARD as STANDARD, BASE64_STANDARD_NO_PAD as STANDARD_NO_PAD};
+use kvcli::overview::role_name;
 use kvcli::{Overview, Tried};
 use serde::Serialize;
-use wire::{NodeStatus, RoleName};
+use wire::NodeStatus;
 
 /// A put or an append.
 #[derive(Serialize)]
@@ -211,7 +212,7 @@ impl<'a> Node<'a> {
             peer_addr: status.map(|status| status.peer_addr.as_str()).or(member.map(|member| member.peer_addr.as_str())),
             reachable: status.is_some(),
             reason: row.problem(),
-            role: status.map(|status| role(status.role)),
+            role: status.map(|status| role_name(status.role)),
             voter: member.map(|member| member.voter).or(status.map(|status| status.voter)),
             leader: status.and_then(|status| status.leader).map(|leader| leader.0),
             term: number(|status| status.term.0),
@@ -233,16 +234,6 @@ impl<'a> Node<'a> {
             uptime_ms: number(|status| status.uptime_ms),
             version: status.map(|status| status.version.as_str()),
         }
-    }
-}
-
-pub(crate) fn role(role: RoleName) -> &'static str {
-    match role {
-        RoleName::Follower => "follower",
-        RoleName::PreCandidate => "pre-candidate",
-        RoleName::Candidate => "candidate",
-        RoleName::Leader => "leader",
-        RoleName::Learner => "learner",
     }
 }
 

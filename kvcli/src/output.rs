@@ -218,7 +218,7 @@ fn cells(overview: &Overview) -> Vec<[String; COLUMNS.len()]> {
         [
             row.name().into(),
             if address.is_empty() { "-".into() } else { address.clone() },
-            text(|status| json::role(status.role).into()),
+            text(|status| kvcli::overview::role_name(status.role).into()),
             number(|status| status.term.0),
             number(|status| status.commit_index.0),
             number(|status| status.applied_index.0),

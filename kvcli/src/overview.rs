@@ -219,6 +219,17 @@ impl Overview {
     }
 }
 
+/// As it is written in JSON.
+pub fn role_name(role: RoleName) -> &'static str {
+    match role {
+        RoleName::Follower => "follower",
+        RoleName::PreCandidate => "pre-candidate",
+        RoleName::Candidate => "candidate",
+        RoleName::Leader => "leader",
+        RoleName::Learner => "learner",
+    }
+}
+
 /// Whether this member says that it follows `leader`, or is it.
 fn follows(row: &Row, leader: NodeId) -> bool {
     row.status().is_some_and(|status| status.id == leader || status.leader == Some(leader))
