@@ -7,7 +7,7 @@ use clap::{Args, Parser, Subcommand};
 /// Breaks a kvraft cluster, real or simulated, and judges what its clients saw.
 ///
 /// Exit codes: 0 passed, 1 violation, 2 the checker gave up, 3 a liveness or recovery goal was missed, 4 inconclusive (nothing was
-/// exercised), 64 usage, 70 internal, 74 a file failed.
+/// exercised), 5 this host cannot do it, 64 usage, 70 internal, 74 a file failed.
 #[derive(Parser)]
 #[command(name = "chaos", version, max_term_width = 100)]
 pub(crate) struct Cli {
@@ -26,6 +26,8 @@ pub(crate) enum Command {
     /// Run whole clusters in simulation, each from a seed.
     #[command(after_help = "Examples:\n  chaos sim --seeds 1..1000\n  chaos sim --seed 42 --nodes 5")]
     Sim(SimArgs),
+    #[command(flatten)]
+    ByHand(crate::byhand::Command),
 }
 
 #[derive(Args)]

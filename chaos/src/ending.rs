@@ -17,6 +17,8 @@ pub(crate) enum Ending {
     Late = 3,
     /// Nothing that could have failed was exercised.
     Inconclusive = 4,
+    /// This host cannot do what was asked for.
+    Unsupported = 5,
     /// The command line, or a file that it names, is wrong.
     Usage = 64,
     /// Our own fault.

@@ -1,8 +1,13 @@
 //! `chaos`: breaks a cluster, judges what its clients saw, and says so in words, a drawing and an exit code.
 
+mod byhand; // `chaos up`, `inject`, `heal` and the like
 mod check; // `chaos check`
 mod cli; // the command line
+mod cluster; // real nodes, and what is broken in them
 mod ending; // exit codes
+mod fault; // what can be broken, in words
+mod host; // network namespaces, and processes in them
+mod journal; // what outlives us, and how to undo it
 mod sim; // `chaos sim`
 
 use std::io::Write;
@@ -26,6 +31,7 @@ fn main() -> ExitCode {
     let outcome = match cli.command {
         Command::Check(args) => check::check(&args),
         Command::Sim(args) => sim::sim(&args),
+        Command::ByHand(command) => byhand::run(command),
     };
     outcome.unwrap_or_else(|failure| complain(&failure)).into()
 }

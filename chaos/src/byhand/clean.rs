@@ -1,0 +1,118 @@
+//! `chaos clean`: what a killed `chaos` may have left is swept up.
+//!
+//! Namespaces, interfaces, rules and mounts need no sweeping: they end with the processes in them. So: no process is left, then files
+//! are put back.
+
+use std::io::{self, Write as _};
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use nix::errno::Errno;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+use super::CleanArgs;
+use super::control::{Connection, SOCKET};
+use super::lock;
+use super::supervise::PID;
+use crate::ending::{Ending, Failure};
+use crate::journal::{self, Journal, MARK, Undo};
+
+/// How long processes may take to end when they are killed: a slow disk can hold one for a while.
+const END_WAIT: Duration = Duration::from_secs(30);
+
+pub(super) fn clean(args: &CleanArgs) -> Result<Ending, Failure> {
+    let dir = &args.dir.dir;
+    let shown = dir.display();
+    let cannot = |what: &'static str| move |error: io::Error| Ending::Io.says(format!("cannot {what}: {error}"));
+    if !dir.is_dir() {
+        return Err(Ending::Usage.says(format!("{shown}: no such directory")));
+    }
+    let is_up = || Ending::Usage.says(format!("the cluster in {shown} is up: `chaos down --dir {shown}`, or say --force"));
+    if args.force {
+        kill_supervisor(dir)?;
+    } else if Connection::to(dir).is_ok() {
+        return Err(is_up());
+    }
+    let deadline = Instant::now() + END_WAIT;
+    let _lock = lock::take(dir, END_WAIT).map_err(cannot("take the lock"))?.ok_or_else(is_up)?;
+    let open = journal::open_ends(dir).map_err(cannot("read the undo journal"))?;
+    let mut journal = Journal::open(dir).map_err(cannot("write the undo journal"))?;
+    let mut out = io::stdout().lock();
+    // Processes first: files are put back under nobody's feet.
+    for (_, undo) in &open {
+        if let Undo::EndMarked(mark) = undo {
+            let count = end_marked(mark, deadline)?;
+            if count > 0 {
+                writeln!(out, "ended {count} processes")?;
+            }
+        }
+    }
+    for (id, undo) in &open {
+        undo.files().map_err(cannot("put files back"))?;
+        match undo {
+            Undo::EndMarked(_) => {}
+            Undo::MoveBack { to, .. } => writeln!(out, "put back {}", to.display())?,
+            Undo::PutBack { file, .. } => writeln!(out, "put back what {} held", file.display())?,
+        }
+        journal.end(*id).map_err(cannot("write the undo journal"))?;
+    }
+    for entry in std::fs::read_dir(dir).map_err(cannot("read the directory"))? {
+        let path = entry.map_err(cannot("read the directory"))?.path();
+        let is_ours = path.file_name().is_some_and(|name| name == SOCKET || name == PID);
+        if is_ours || path.extension().is_some_and(|extension| extension == "pid") {
+            std::fs::remove_file(&path).map_err(cannot("remove a stale file"))?;
+        }
+    }
+    writeln!(out, "{shown} is clean")?;
+    Ok(Ending::Passed)
+}
+
+/// If there is one.
+fn kill_supervisor(dir: &Path) -> Result<(), Failure> {
+    if lock::take(dir, Duration::ZERO).is_ok_and(|lock| lock.is_some()) {
+        return Ok(());
+    }
+    let pid = std::fs::read_to_string(dir.join(PID)).ok().and_then(|text| text.trim().parse::<i32>().ok());
+    let pid = pid.ok_or_else(|| Ending::Io.says("the cluster is up, and its pid file does not say where"))?;
+    // Whoever has the lock wrote the file, unless it has just ended; its number is not used again that soon.
+    match kill(Pid::from_raw(pid), Signal::SIGKILL) {
+        Ok(()) | Err(Errno::ESRCH) => Ok(()),
+        Err(errno) => Err(Ending::Io.says(format!("cannot kill the supervisor: {errno}"))),
+    }
+}
+
+/// Kills all that have the mark, until there are none; how many there were.
+fn end_marked(mark: &str, deadline: Instant) -> Result<usize, Failure> {
+    let wanted = format!("{MARK}={mark}");
+    let mut seen = std::collections::BTreeSet::new();
+    loop {
+        let marked = marked(&wanted).map_err(|error| Ending::Io.says(format!("cannot look through /proc: {error}")))?;
+        if marked.is_empty() {
+            return Ok(seen.len());
+        }
+        if Instant::now() > deadline {
+            return Err(Ending::Io.says(format!("these processes do not end: {marked:?}")));
+        }
+        for pid in marked {
+            seen.insert(pid);
+            let _ = kill(Pid::from_raw(pid), Signal::SIGKILL); // it may have ended meanwhile
+        }
+        // sleeps because nobody tells us when a process that is not our child has ended
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+/// Processes with this in their environment. Those of other users are nobody's of ours: we may not even look.
+fn marked(wanted: &str) -> io::Result<Vec<i32>> {
+    let mut marked = Vec::new();
+    for entry in std::fs::read_dir("/proc")? {
+        let entry = entry?;
+        let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse::<i32>().ok()) else { continue };
+        let Ok(environment) = std::fs::read(entry.path().join("environ")) else { continue };
+        if environment.split(|byte| *byte == 0).any(|variable| variable == wanted.as_bytes()) && pid != std::process::id().cast_signed() {
+            marked.push(pid);
+        }
+    }
+    Ok(marked)
+}

@@ -1,0 +1,205 @@
+//! The supervisor: has the cluster, and does what it is asked to over its socket.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, BufRead as _, BufReader, Write as _};
+use std::os::fd::AsFd as _;
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::stat::{Mode, umask};
+use serde_json::{Value, json};
+
+use super::UpArgs;
+use super::control::{Reply, Request, SOCKET};
+use super::lock::{self, Lock};
+use crate::cluster::{Cluster, Options};
+use crate::ending::{Ending, Failure};
+use crate::fault::Fault;
+
+/// The supervisor's process id.
+pub(super) const PID: &str = "pid";
+/// How long a supervisor that was killed may still be in the way.
+const LOCK_WAIT: Duration = Duration::from_secs(5);
+/// Between two looks at the nodes.
+const TURN_MS: u8 = 10;
+/// How long a command may take to say what it wants.
+const REQUEST_WAIT: Duration = Duration::from_secs(2);
+
+/// What the supervisor keeps besides the cluster.
+struct Supervisor {
+    cluster: Cluster,
+    backend: &'static str,
+    seed: u64,
+}
+
+pub(super) fn supervise(args: UpArgs) -> Result<Ending, Failure> {
+    let _ = nix::unistd::setsid(); // a terminal that is closed must not end us
+    umask(Mode::from_bits_truncate(0o077)); // the socket is its owner's
+    let dir = args.dir.clone();
+    let started = start(args);
+    let (mut supervisor, listener, _lock) = match started {
+        Ok(started) => started,
+        Err(failure) => {
+            let code = failure.ending;
+            tell(&Reply::of(Err(failure)));
+            return Ok(code); // it has been said
+        }
+    };
+    let status = supervisor.status();
+    if !tell(&Reply::of(status)) {
+        return Ok(Ending::Passed); // whoever wanted it has gone
+    }
+    be_quiet();
+    supervisor.serve(&listener, &dir)
+}
+
+fn start(args: UpArgs) -> Result<(Supervisor, UnixListener, Lock), Failure> {
+    let cannot = |what: &'static str| move |error: io::Error| Ending::Io.says(format!("cannot {what}: {error}"));
+    let shown = args.dir.display().to_string();
+    let in_use = || Ending::Usage.says(format!("{shown} is in use: `chaos down --dir {shown}` stops the cluster there"));
+    let lock = lock::take(&args.dir, LOCK_WAIT).map_err(cannot("take the lock"))?.ok_or_else(in_use)?;
+    let open = crate::journal::open_ends(&args.dir).map_err(cannot("read the undo journal"))?;
+    if !open.is_empty() {
+        return Err(Ending::Usage.says(format!("a cluster in {shown} was killed: first `chaos clean --dir {shown}`")));
+    }
+    std::fs::write(args.dir.join(PID), format!("{}\n", std::process::id())).map_err(cannot("write the pid file"))?;
+    let seed = args.seed.unwrap_or_else(|| fastrand::u64(..));
+    let mut cluster = Cluster::start(Options {
+        kvnode: args.kvnode,
+        dir: args.dir.clone(),
+        nodes: args.nodes,
+        clients: args.clients,
+        run_args: args.run_args,
+        backend: args.net,
+        seed,
+        epoch: Instant::now(),
+    })?;
+    cluster.wait_healthy(args.wait)?;
+    let backend = super::show::backend(cluster.network().backend());
+    let listener = listen(&args.dir).map_err(cannot("listen to commands"))?;
+    Ok((Supervisor { cluster, backend, seed }, listener, lock))
+}
+
+fn listen(dir: &Path) -> io::Result<UnixListener> {
+    use std::os::fd::AsRawFd as _;
+    let directory = File::open(dir)?;
+    // Whoever is asking has the lock: an old socket is nobody's.
+    let _ = std::fs::remove_file(dir.join(SOCKET));
+    // The path of a socket may not be longer than 107 bytes, that of a directory may.
+    let listener = UnixListener::bind(format!("/proc/self/fd/{}/{SOCKET}", directory.as_raw_fd()))?;
+    listener.set_nonblocking(true)?;
+    Ok(listener)
+}
+
+/// To whoever started us; whether it still listens.
+fn tell(reply: &Reply) -> bool {
+    let line = serde_json::to_string(reply).unwrap_or_default();
+    let mut out = io::stdout().lock();
+    writeln!(out, "{line}").and_then(|()| out.flush()).is_ok()
+}
+
+/// Nobody reads our output any more.
+fn be_quiet() {
+    if let Ok(null) = OpenOptions::new().write(true).open("/dev/null") {
+        let _ = nix::unistd::dup2_stdout(&null);
+    }
+}
+
+impl Supervisor {
+    fn serve(&mut self, listener: &UnixListener, dir: &Path) -> Result<Ending, Failure> {
+        loop {
+            let mut descriptors = [PollFd::new(listener.as_fd(), PollFlags::POLLIN)];
+            let _ = poll(&mut descriptors, PollTimeout::from(TURN_MS)); // interrupted or not, the next turn is due
+            if let Err(failure) = self.cluster.turn() {
+                let _ = writeln!(io::stderr(), "chaos: {failure}"); // and goes on: what is left can still be healed
+            }
+            let Ok((stream, _)) = listener.accept() else { continue };
+            if self.answer(stream, dir) {
+                return Ok(Ending::Passed);
+            }
+        }
+    }
+
+    /// Does what one command wants; whether that was all.
+    fn answer(&mut self, stream: UnixStream, dir: &Path) -> bool {
+        let Some(request) = read(&stream) else { return false };
+        let is_last = matches!(request, Request::Down);
+        let outcome = self.act(request);
+        let is_over = is_last && outcome.is_ok();
+        if is_over {
+            for name in [SOCKET, PID] {
+                let _ = std::fs::remove_file(dir.join(name)); // a stale one harms nobody
+            }
+        }
+        let line = serde_json::to_string(&Reply::of(outcome)).unwrap_or_default();
+        let _ = writeln!(&stream, "{line}"); // who has gone does not want to know
+        if is_over {
+            std::mem::forget(stream); // it is closed when we have ended, and with us everything else
+        }
+        is_over
+    }
+
+    fn act(&mut self, request: Request) -> Result<Value, Failure> {
+        let internal = |error: serde_json::Error| Ending::Internal.says(error);
+        match request {
+            Request::Inject { words, lasts_ms } => {
+                let fault = Fault::parse(&words).map_err(|why| Ending::Usage.says(why))?;
+                let injected = self.cluster.inject(&fault, lasts_ms.map(Duration::from_millis))?;
+                serde_json::to_value(injected).map_err(internal)
+            }
+            Request::Heal { id: Some(id) } => serde_json::to_value([self.cluster.heal(id)?]).map_err(internal),
+            Request::Heal { id: None } => serde_json::to_value(self.cluster.heal_all()?).map_err(internal),
+            Request::Status => self.status(),
+            Request::Host { name } => self.way_to(&name),
+            Request::Down => self.cluster.stop().map(|()| Value::Null),
+        }
+    }
+
+    fn status(&mut self) -> Result<Value, Failure> {
+        self.cluster.turn()?;
+        let overview = self.cluster.overview()?;
+        let hosts = self.cluster.network().hosts();
+        let node = |(node, host): (&crate::cluster::node::Node, &crate::host::network::Host)| {
+            let status = overview.rows.iter().find(|row| row.address == node.client_addr).and_then(|row| row.status());
+            let ended = node.ended_by_itself().map(kvcli::demo::cluster::ending);
+            json!({
+                "name": node.name, "process": node.state(), "ended": ended, "pid": node.pid(), "address": host.address,
+                "client_addr": node.client_addr, "peer_addr": node.peer_addr, "log": node.log, "data": node.dir,
+                "role": status.map(|status| kvcli::overview::role_name(status.role)), "term": status.map(|status| status.term.0),
+                "applied_index": status.map(|status| status.applied_index.0),
+            })
+        };
+        let nodes: Vec<Value> = self.cluster.nodes().iter().zip(hosts).map(node).collect();
+        Ok(json!({
+            "nodes": nodes, "headline": overview.headline(), "verdict": overview.verdict.name(),
+            "leader": overview.leader.map(|id| overview.name_of(id)), "faults": self.cluster.faults(),
+            "endpoints": self.cluster.endpoints(), "backend": self.backend, "seed": self.seed, "pid": std::process::id(),
+            "clients": hosts.iter().map(|host| &host.name).filter(|name| name.starts_with('c') && *name != "chaos").collect::<Vec<_>>(),
+        }))
+    }
+
+    fn way_to(&self, name: &str) -> Result<Value, Failure> {
+        let network = self.cluster.network();
+        let found = network.find(name).ok_or_else(|| {
+            let known: Vec<&str> = network.hosts().iter().map(|host| host.name.as_str()).collect();
+            Ending::Usage.says(format!("no host {name}: there are {}", known.join(", ")))
+        })?;
+        let us = std::process::id();
+        Ok(json!({
+            "user": format!("/proc/{us}/ns/user"), "mount": format!("/proc/{us}/ns/mnt"), "network": network.hosts()[found].network.path(),
+            "processes": format!("/proc/{}/ns/pid", self.cluster.holder()), "endpoints": self.cluster.endpoints(),
+            "mark": self.cluster.mark(),
+        }))
+    }
+}
+
+fn read(stream: &UnixStream) -> Option<Request> {
+    stream.set_nonblocking(false).ok()?;
+    stream.set_read_timeout(Some(REQUEST_WAIT)).ok()?;
+    stream.set_write_timeout(Some(REQUEST_WAIT)).ok()?;
+    let mut line = String::new();
+    BufReader::new(stream).read_line(&mut line).ok()?;
+    serde_json::from_str(&line).ok()
+}

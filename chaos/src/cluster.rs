@@ -1,0 +1,246 @@
+//! A cluster of real nodes on hosts of its own, and what is broken in it: started, asked, broken, healed.
+//!
+//! ```text
+//! let mut cluster = Cluster::start(options)?;          // before this process has a second thread
+//! cluster.wait_healthy(limit)?;
+//! let id = cluster.inject(&Fault::parse(&["pause", "leader"])?, None)?;
+//! cluster.turn()?;                                     // every few milliseconds: children, deadlines, crash loops
+//! let effect = cluster.heal(id)?;
+//! ```
+//!
+//! A client's thread calls `cluster.network().hosts()[i].network.enter()` first: its sockets are then those of that host.
+
+pub(crate) mod files; // damage to a node's files
+mod force; // faults in force
+pub(crate) mod node; // one process
+mod record; // faults.jsonl
+
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use fastrand::Rng;
+use kvcli::{Clerk, Options as ClerkOptions, Overview, Verdict};
+
+use self::force::InForce;
+use self::node::{Node, ProcessState};
+use self::record::Record;
+use crate::ending::{Ending, Failure};
+use crate::fault::target::Scene;
+use crate::host::network::{Backend, Network};
+use crate::host::people::People;
+use crate::host::{programs, tun, world};
+use crate::journal::{Journal, Undo};
+
+/// How long a node may take to say how it is: longer, and it does not answer.
+const STATUS_TIMEOUT: Duration = Duration::from_millis(400);
+/// How long a fault aimed at a leader waits for one.
+const LEADER_WAIT: Duration = Duration::from_secs(5);
+/// Between two looks at something that nobody tells us of.
+const LOOK: Duration = Duration::from_millis(10);
+
+/// What to start.
+#[derive(Clone, Debug)]
+pub(crate) struct Options {
+    /// The `kvnode` program; `None`: beside ours, else in `PATH`.
+    pub(crate) kvnode: Option<PathBuf>,
+    /// Where data, logs and records go. It exists. Nodes that have data there already go on with it.
+    pub(crate) dir: PathBuf,
+    /// How many nodes.
+    pub(crate) nodes: usize,
+    /// How many client hosts.
+    pub(crate) clients: usize,
+    /// More arguments for `kvnode run`.
+    pub(crate) run_args: Vec<String>,
+    /// How links are broken; `None`: the best there is.
+    pub(crate) backend: Option<Backend>,
+    /// Targets and packets are drawn from it.
+    pub(crate) seed: u64,
+    /// Times in records are nanoseconds since then.
+    pub(crate) epoch: Instant,
+}
+
+/// Nodes, their network, and what is wrong with them. It all ends when this process does.
+pub(crate) struct Cluster {
+    network: Network,
+    people: People,
+    nodes: Vec<Node>,
+    in_force: Vec<InForce>,
+    last_id: u64,
+    journal: Journal,
+    record: Record,
+    random: Rng,
+    options: Options,
+}
+
+impl Cluster {
+    /// Moves this process into namespaces of its own, and starts everything there. Nodes may still be electing when this returns.
+    ///
+    /// It must be called while the process has one thread.
+    pub(crate) fn start(mut options: Options) -> Result<Cluster, Failure> {
+        let kvnode = match &options.kvnode {
+            Some(path) => programs::absolute(path)?,
+            None => programs::ours("kvnode")?,
+        };
+        options.dir = programs::absolute(&options.dir)?;
+        options.kvnode = Some(kvnode);
+        let io = |doing: &'static str| move |error: std::io::Error| Ending::Io.says(format!("cannot {doing}: {error}"));
+        let mut journal = Journal::open(&options.dir).map_err(io("write the undo journal"))?;
+        let mark = format!("{:016x}", Rng::new().u64(..));
+        journal.begin(Undo::EndMarked(mark.clone())).map_err(io("write the undo journal"))?;
+        let record = Record::open(&options.dir, options.epoch).map_err(io("write faults.jsonl"))?;
+
+        let backend = options.backend.unwrap_or_else(best_backend);
+        world::enter()?;
+        let people = People::begin(&mark)?;
+        let network = Network::make(options.nodes, options.clients, backend, options.seed)?;
+        let hosts = &network.hosts()[..options.nodes];
+        let nodes: Vec<Node> = hosts.iter().map(|host| Node::new(host, &options, &mark)).collect();
+        let random = Rng::with_seed(options.seed);
+        let mut cluster = Cluster { network, people, nodes, in_force: Vec::new(), last_id: 0, journal, record, random, options };
+        cluster.init()?;
+        for at in 0..cluster.nodes.len() {
+            cluster.start_node(at)?;
+        }
+        Ok(cluster)
+    }
+
+    /// Hosts: nodes first, then clients, then ourselves.
+    pub(crate) fn network(&self) -> &Network {
+        &self.network
+    }
+
+    /// The nodes, `n1` first.
+    pub(crate) fn nodes(&self) -> &[Node] {
+        &self.nodes
+    }
+
+    /// The first process of the cluster's pid namespace.
+    pub(crate) fn holder(&self) -> u32 {
+        self.people.holder()
+    }
+
+    /// What marks its processes.
+    pub(crate) fn mark(&self) -> &str {
+        self.people.mark()
+    }
+
+    /// `--endpoints` for `kvcli`.
+    pub(crate) fn endpoints(&self) -> String {
+        self.nodes.iter().map(|node| node.client_addr.as_str()).collect::<Vec<_>>().join(",")
+    }
+
+    /// What every node says of itself, asked from our own host.
+    pub(crate) fn overview(&self) -> Result<Overview, Failure> {
+        self.clerk()?.overview().map_err(|error| Ending::Io.says(format!("cannot ask how the nodes are: {error}")))
+    }
+
+    /// A new one every time: the connections of an old one may have ended unnoticed, and its first question would be lost on them.
+    fn clerk(&self) -> Result<Clerk, Failure> {
+        let endpoints = self.nodes.iter().map(|node| node.client_addr.as_str());
+        let options = ClerkOptions { timeout: STATUS_TIMEOUT, ..ClerkOptions::default() };
+        Clerk::new(endpoints, options).map_err(|error| Ending::Io.says(format!("cannot ask how the nodes are: {error}")))
+    }
+
+    /// Waits until all nodes follow one leader. An error quotes a node that ended by itself.
+    pub(crate) fn wait_healthy(&mut self, limit: Duration) -> Result<Overview, Failure> {
+        let deadline = Instant::now() + limit;
+        loop {
+            self.turn()?;
+            self.check_running()?;
+            let overview = self.overview()?;
+            if overview.verdict == Verdict::Healthy {
+                return Ok(overview);
+            }
+            if Instant::now() >= deadline {
+                return Err(Ending::Late.says(format!("not healthy after {limit:?}: {}", overview.headline())));
+            }
+            // sleeps because nobody tells us when a leader is elected
+            std::thread::sleep(LOOK);
+        }
+    }
+
+    /// An error that quotes the log of a node that ended without being asked to.
+    pub(crate) fn check_running(&self) -> Result<(), Failure> {
+        match self.nodes.iter().find(|node| node.ended_by_itself().is_some()) {
+            Some(node) => Err(Ending::Late.says(node.last_words())),
+            None => Ok(()),
+        }
+    }
+
+    /// What time brings: notices ended nodes, heals what has a deadline, keeps crash loops going.
+    pub(crate) fn turn(&mut self) -> Result<(), Failure> {
+        for node in &mut self.nodes {
+            node.notice_end();
+        }
+        self.turn_faults()
+    }
+
+    /// SIGTERM to all nodes, and waits for them; who does not end is killed.
+    pub(crate) fn stop(&mut self) -> Result<(), Failure> {
+        self.heal_all()?;
+        for node in &mut self.nodes {
+            node.ask_to_end();
+        }
+        for node in &mut self.nodes {
+            node.wait_end();
+        }
+        let ours = |(_, undo): &(u64, Undo)| matches!(undo, Undo::EndMarked(mark) if mark == self.people.mark());
+        let open = crate::journal::open_ends(&self.options.dir).unwrap_or_default();
+        for (id, _) in open.iter().filter(|end| ours(end)) {
+            self.journal.end(*id).map_err(|error| Ending::Io.says(format!("cannot write the undo journal: {error}")))?;
+        }
+        Ok(())
+    }
+
+    /// Prepares the directories of nodes that have none.
+    fn init(&mut self) -> Result<(), Failure> {
+        for at in 0..self.nodes.len() {
+            if !self.nodes[at].dir.exists() {
+                self.init_node(at)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn init_node(&self, at: usize) -> Result<(), Failure> {
+        let members: Vec<String> = self.nodes.iter().map(|node| format!("{}={}", node.name, node.peer_addr)).collect();
+        self.nodes[at].init(&self.people, &self.network.hosts()[at], &members.join(","))
+    }
+
+    fn start_node(&mut self, at: usize) -> Result<(), Failure> {
+        self.nodes[at].start(&self.people, &self.network.hosts()[at])
+    }
+
+    /// The number of the node that a majority follows; waits a little for one.
+    fn leader(&mut self) -> Result<usize, Failure> {
+        let deadline = Instant::now() + LEADER_WAIT;
+        loop {
+            let overview = self.overview()?;
+            let name = overview.leader.map(|id| overview.name_of(id));
+            if let Some(at) = name.and_then(|name| self.nodes.iter().position(|node| node.name == name)) {
+                return Ok(at);
+            }
+            if Instant::now() >= deadline {
+                return Err(Ending::Inconclusive.says(format!("no leader to aim at: {}", overview.headline())));
+            }
+            // sleeps because nobody tells us when a leader is elected
+            std::thread::sleep(LOOK);
+        }
+    }
+
+    /// Whom the words of a target mean now.
+    fn resolve(&mut self, target: &crate::fault::target::Target) -> Result<Vec<usize>, Failure> {
+        let leader = if target.needs_leader() { Some(self.leader()?) } else { None };
+        let names: Vec<String> = self.network.hosts().iter().map(|host| host.name.clone()).collect();
+        let (nodes, rest) = names.split_at(self.options.nodes);
+        let scene = Scene { nodes, clients: &rest[..self.options.clients], leader };
+        let found = target.resolve(&scene, &mut self.random).map_err(|why| Ending::Usage.says(why))?;
+        Ok(found.iter().filter_map(|name| self.network.find(name)).collect())
+    }
+}
+
+/// TUN devices where we may have them.
+fn best_backend() -> Backend {
+    let tun = std::fs::OpenOptions::new().read(true).write(true).open(tun::DEVICE);
+    if tun.is_ok() { Backend::Tun } else { Backend::Iptables }
+}

@@ -1,0 +1,387 @@
+//! Faults in force: begun, kept going, ended, each with what it did.
+//!
+//! A node is in the hands of one fault at a time; a link can be the victim of several, whose policies add up.
+
+use std::time::{Duration, Instant};
+
+use serde::Serialize;
+
+use super::files::Damage;
+use super::record::{Event, Line};
+use super::{Cluster, ProcessState};
+use crate::ending::{Ending, Failure};
+use crate::fault::effect::Effect;
+use crate::fault::shape::{self, Shape};
+use crate::fault::target::Target;
+use crate::fault::{Fault, LinkFault, ProcessFault};
+use crate::host::link::{Counters, Policy};
+
+/// A crash loop leaves a node up, and down, for a time between these.
+const LOOP_MS: std::ops::Range<u64> = 20..600;
+
+/// From one host to another, by number.
+type Link = (usize, usize);
+
+/// A fault in force.
+#[derive(Debug)]
+pub(super) struct InForce {
+    id: u64,
+    fault: Fault,
+    targets: Vec<String>,
+    begun: Instant,
+    until: Option<Instant>,
+    grip: Grip,
+}
+
+/// What it holds.
+#[derive(Debug)]
+enum Grip {
+    Links { links: Vec<Link>, policy: Policy, before: Vec<Counters> },
+    Down { nodes: Vec<usize>, killed: u64 },
+    Stopped { nodes: Vec<(usize, Instant)> },
+    Loop { nodes: Vec<(usize, Instant)>, killed: u64, down: Duration },
+    Damaged { damages: Vec<Damage>, effect: Effect },
+}
+
+/// What a fault came to.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct Injected {
+    /// Its number.
+    pub(crate) id: u64,
+    /// As it was asked for.
+    pub(crate) fault: String,
+    /// Whom it met.
+    pub(crate) targets: Vec<String>,
+    /// It is over already, and did this.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) over: Option<Effect>,
+}
+
+/// A fault that is over, and what it did.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct Healed {
+    /// Its number.
+    pub(crate) id: u64,
+    /// As it was asked for.
+    pub(crate) fault: String,
+    /// Whom it met.
+    pub(crate) targets: Vec<String>,
+    /// What it did.
+    pub(crate) effect: Effect,
+}
+
+/// A fault in force, for people.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct Described {
+    /// Its number.
+    pub(crate) id: u64,
+    /// As it was asked for.
+    pub(crate) fault: String,
+    /// Whom it met.
+    pub(crate) targets: Vec<String>,
+    /// For how long it has been.
+    pub(crate) for_ms: u64,
+    /// When it ends by itself.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) ends_in_ms: Option<u64>,
+}
+
+impl Cluster {
+    /// Breaks something; with `lasts`, until then (see [`Cluster::turn`]), else until it is healed.
+    ///
+    /// An error: nothing was broken. `Unsupported` if this host cannot; `Inconclusive` if there is nothing to break just now.
+    pub(crate) fn inject(&mut self, fault: &Fault, lasts: Option<Duration>) -> Result<Injected, Failure> {
+        let begun = Instant::now();
+        self.last_id += 1;
+        let id = self.last_id;
+        let (whom, grip) = match fault {
+            Fault::Process(fault, target) => self.grip_nodes(id, *fault, target)?,
+            Fault::Partition(shape) => {
+                let (whom, links) = self.shape_links(shape)?;
+                (whom, self.grip_links(links, Policy { cut: true, ..Policy::default() })?)
+            }
+            Fault::OneWay(from, to) => {
+                let (whom, links) = self.between(from, to)?;
+                (whom, self.grip_links(links, Policy { cut: true, ..Policy::default() })?)
+            }
+            Fault::Links(fault, target) => {
+                let whom = self.resolve(target)?;
+                let all = 0..self.options.nodes + self.options.clients;
+                let pairs = all.clone().flat_map(|from| all.clone().map(move |to| (from, to)));
+                // Links between two clients carry nothing.
+                let is_used = |(from, to): &Link| from != to && (*from).min(*to) < self.options.nodes;
+                let links = pairs.filter(is_used).filter(|(from, to)| whom.contains(from) || whom.contains(to)).collect();
+                (whom, self.grip_links(links, policy(*fault))?)
+            }
+            Fault::Link(fault, from, to) => {
+                let (whom, links) = self.between(from, to)?;
+                (whom, self.grip_links(links, policy(*fault))?)
+            }
+        };
+        let targets: Vec<String> = whom.into_iter().map(|at| self.network.hosts()[at].name.clone()).collect();
+        let links = if let Grip::Links { links, .. } = &grip { Some(links.len()) } else { None };
+        let backend = links.map(|_| self.network.backend());
+        let line = Line { event: Event::Begin, id, fault: fault.to_string(), targets: &targets, links, backend, effect: None };
+        self.record.write(begun, &line).map_err(unrecorded)?;
+        let until = lasts.map(|time| begun + time);
+        self.in_force.push(InForce { id, fault: fault.clone(), targets: targets.clone(), begun, until, grip });
+        let fault = fault.to_string();
+        // Nothing is left to heal: what there was to do is done.
+        let is_over = matches!(&self.in_force.last().expect("just pushed").grip, Grip::Down { nodes, .. } if nodes.is_empty())
+            || matches!(&self.in_force.last().expect("just pushed").grip, Grip::Damaged { damages, .. } if damages.is_empty());
+        let over = if is_over { Some(self.heal(id)?.effect) } else { None };
+        Ok(Injected { id, fault, targets, over })
+    }
+
+    /// Undoes one fault.
+    pub(crate) fn heal(&mut self, id: u64) -> Result<Healed, Failure> {
+        let at = self.in_force.iter().position(|force| force.id == id);
+        let at = at.ok_or_else(|| Ending::Usage.says(format!("no fault {id} is in force")))?;
+        let force = self.in_force.remove(at);
+        let effect = self.release(&force)?;
+        let fault = force.fault.to_string();
+        let line =
+            Line { event: Event::End, id, fault: fault.clone(), targets: &force.targets, links: None, backend: None, effect: Some(effect) };
+        self.record.write(Instant::now(), &line).map_err(unrecorded)?;
+        Ok(Healed { id, fault, targets: force.targets, effect })
+    }
+
+    /// Undoes all of them, last first.
+    pub(crate) fn heal_all(&mut self) -> Result<Vec<Healed>, Failure> {
+        let ids: Vec<u64> = self.in_force.iter().rev().map(|force| force.id).collect();
+        ids.into_iter().map(|id| self.heal(id)).collect()
+    }
+
+    /// What is in force, first to last.
+    pub(crate) fn faults(&self) -> Vec<Described> {
+        let now = Instant::now();
+        let ms = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+        let describe = |force: &InForce| Described {
+            id: force.id,
+            fault: force.fault.to_string(),
+            targets: force.targets.clone(),
+            for_ms: ms(now - force.begun),
+            ends_in_ms: force.until.map(|until| ms(until.saturating_duration_since(now))),
+        };
+        self.in_force.iter().map(describe).collect()
+    }
+
+    /// Deadlines and crash loops.
+    pub(super) fn turn_faults(&mut self) -> Result<(), Failure> {
+        let now = Instant::now();
+        let is_due = |force: &&InForce| force.until.is_some_and(|until| until <= now);
+        let due: Vec<u64> = self.in_force.iter().filter(is_due).map(|force| force.id).collect();
+        for id in due {
+            self.heal(id)?;
+        }
+        for number in 0..self.in_force.len() {
+            let Grip::Loop { nodes, .. } = &self.in_force[number].grip else { continue };
+            for (place, (at, next)) in nodes.clone().into_iter().enumerate() {
+                if next > now {
+                    continue;
+                }
+                let since = self.nodes[at].down_since();
+                let was_killed = if since.is_none() { self.nodes[at].kill()? } else { self.start_node(at).map(|()| false)? };
+                let pause = Duration::from_millis(self.random.u64(LOOP_MS));
+                if let Grip::Loop { nodes, killed, down } = &mut self.in_force[number].grip {
+                    nodes[place].1 = now + pause;
+                    *killed += u64::from(was_killed);
+                    *down += since.map_or(Duration::ZERO, |since| now.saturating_duration_since(since));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn grip_nodes(&mut self, id: u64, fault: ProcessFault, target: &Target) -> Result<(Vec<usize>, Grip), Failure> {
+        let whom = self.resolve(target)?;
+        for at in &whom {
+            let name = &self.network.hosts()[*at].name;
+            let node = self.nodes.get_mut(*at).ok_or_else(|| Ending::Usage.says(format!("{name} is a client's host and runs no node")))?;
+            node.notice_end();
+            if let Some(holder) = self.in_force.iter().find(|force| force.grip.holds(*at)) {
+                return Err(Ending::Inconclusive.says(format!("{name} is already the victim of fault {}: {}", holder.id, holder.fault)));
+            }
+            if self.nodes[*at].state() != ProcessState::Running {
+                return Err(Ending::Inconclusive.says(format!("nothing to break: {}", self.nodes[*at].last_words())));
+            }
+        }
+        let grip = match fault {
+            ProcessFault::Kill => Grip::Down { killed: self.kill_all(&whom)?, nodes: whom.clone() },
+            ProcessFault::Restart => {
+                let killed = self.kill_all(&whom)?;
+                let mut effect = Effect { killed, ..Effect::default() };
+                for at in &whom {
+                    effect.down_ms += self.start_after(*at)?;
+                }
+                Grip::Damaged { damages: Vec::new(), effect }
+            }
+            ProcessFault::CrashLoop => {
+                let now = Instant::now();
+                Grip::Loop { nodes: whom.iter().map(|at| (*at, now)).collect(), killed: 0, down: Duration::ZERO }
+            }
+            ProcessFault::Pause => {
+                let mut nodes = Vec::new();
+                for at in &whom {
+                    self.nodes[*at].pause()?;
+                    nodes.push((*at, Instant::now()));
+                }
+                Grip::Stopped { nodes }
+            }
+            ProcessFault::Truncate(_) | ProcessFault::Flip | ProcessFault::DiskFull | ProcessFault::Wipe => {
+                let mut effect = Effect { killed: self.kill_all(&whom)?, ..Effect::default() };
+                let mut damages = Vec::new();
+                for at in &whom {
+                    damages.extend(self.damage(id, *at, fault, &mut effect)?);
+                }
+                Grip::Damaged { damages, effect }
+            }
+        };
+        Ok((whom, grip))
+    }
+
+    /// All before the first is waited for: a minority dies at one instant.
+    fn kill_all(&mut self, whom: &[usize]) -> Result<u64, Failure> {
+        let mut killed = 0;
+        for at in whom {
+            killed += u64::from(self.nodes[*at].kill()?);
+        }
+        Ok(killed)
+    }
+
+    /// Starts a node, unless it runs; how long it had no process, in milliseconds, at least one.
+    pub(super) fn start_after(&mut self, at: usize) -> Result<u64, Failure> {
+        let Some(since) = self.nodes[at].down_since() else { return Ok(0) };
+        self.start_node(at)?;
+        Ok(u64::try_from(since.elapsed().as_millis()).unwrap_or(u64::MAX).max(1))
+    }
+
+    fn grip_links(&mut self, links: Vec<Link>, policy: Policy) -> Result<Grip, Failure> {
+        if links.is_empty() {
+            return Err(Ending::Usage.says("that breaks no link of this cluster"));
+        }
+        let before = links.iter().map(|(from, to)| self.network.counters(*from, *to)).collect::<Result<_, _>>()?;
+        let changes = links.iter().map(|(from, to)| (*from, *to, self.policy_of(*from, *to).and(policy)));
+        let changes: Vec<(usize, usize, Policy)> = changes.collect();
+        self.network.set(&changes)?;
+        Ok(Grip::Links { links, policy, before })
+    }
+
+    /// All that is in force on a link.
+    fn policy_of(&self, from: usize, to: usize) -> Policy {
+        let on_it = |force: &InForce| match &force.grip {
+            Grip::Links { links, policy, .. } if links.contains(&(from, to)) => Some(*policy),
+            _ => None,
+        };
+        self.in_force.iter().filter_map(on_it).fold(Policy::default(), Policy::and)
+    }
+
+    fn between(&mut self, from: &Target, to: &Target) -> Result<(Vec<usize>, Vec<Link>), Failure> {
+        let (mut from, to) = (self.resolve(from)?, self.resolve(to)?);
+        let pairs = from.iter().flat_map(|from| to.iter().map(move |to| (*from, *to)));
+        let links = pairs.filter(|(from, to)| from != to).collect();
+        from.extend(to);
+        Ok((from, links))
+    }
+
+    fn shape_links(&mut self, shape: &Shape) -> Result<(Vec<usize>, Vec<Link>), Failure> {
+        let all: Vec<usize> = (0..self.options.nodes).collect();
+        let mut order = all.clone();
+        self.random.shuffle(&mut order);
+        let (whom, pairs) = match shape {
+            Shape::Apart(target) => {
+                let group = self.resolve(target)?;
+                if group.iter().any(|at| *at >= self.options.nodes) {
+                    return Err(Ending::Usage.says("a partition is between nodes; `partition clients n1` cuts clients off"));
+                }
+                let pairs = shape::apart(&group, &all);
+                (group, pairs)
+            }
+            Shape::Halves => {
+                let group = order[..all.len() / 2].to_vec();
+                let pairs = shape::apart(&group, &all);
+                (group, pairs)
+            }
+            Shape::Ring => (order.clone(), shape::ring(&order)),
+            Shape::Bridge => (order.clone(), shape::bridge(&order)),
+            Shape::Clients(target) => {
+                let whom = self.resolve(target)?;
+                let clients = self.options.nodes..self.options.nodes + self.options.clients;
+                let pairs = whom.iter().flat_map(|node| clients.clone().map(move |client| (*node, client))).collect();
+                (whom, pairs)
+            }
+        };
+        let links = pairs.into_iter().flat_map(|(a, b)| [(a, b), (b, a)]).collect();
+        Ok((whom, links))
+    }
+
+    fn release(&mut self, force: &InForce) -> Result<Effect, Failure> {
+        let mut effect = Effect::default();
+        match &force.grip {
+            Grip::Links { links, policy, before } => {
+                for ((from, to), before) in links.iter().zip(before) {
+                    effect.add_packets(self.network.counters(*from, *to)?.since(*before), policy);
+                }
+                let changes: Vec<_> = links.iter().map(|(from, to)| (*from, *to, self.policy_of(*from, *to))).collect();
+                self.network.set(&changes)?;
+            }
+            Grip::Down { nodes, killed } => {
+                effect.killed = *killed;
+                for at in nodes {
+                    effect.down_ms += self.start_after(*at)?;
+                }
+            }
+            Grip::Stopped { nodes } => {
+                for (at, since) in nodes {
+                    // Somebody else may have made it go on, or killed it: then we do not know how long it stood.
+                    if self.nodes[*at].is_stopped() {
+                        self.nodes[*at].resume()?;
+                        effect.stopped_ms += u64::try_from(since.elapsed().as_millis()).unwrap_or(u64::MAX).max(1);
+                    }
+                }
+            }
+            Grip::Loop { nodes, killed, down } => {
+                effect.killed = *killed;
+                effect.down_ms = u64::try_from(down.as_millis()).unwrap_or(u64::MAX);
+                for (at, _) in nodes {
+                    effect.down_ms += self.start_after(*at)?;
+                }
+            }
+            Grip::Damaged { damages, effect: done } => {
+                effect = *done;
+                for damage in damages {
+                    effect.down_ms += self.repair(damage)?;
+                }
+            }
+        }
+        Ok(effect)
+    }
+}
+
+impl Grip {
+    fn holds(&self, node: usize) -> bool {
+        match self {
+            Grip::Links { .. } => false,
+            Grip::Down { nodes, .. } => nodes.contains(&node),
+            Grip::Stopped { nodes } | Grip::Loop { nodes, .. } => nodes.iter().any(|(at, _)| *at == node),
+            Grip::Damaged { damages, .. } => damages.iter().any(|damage| damage.node == node),
+        }
+    }
+}
+
+fn policy(fault: LinkFault) -> Policy {
+    let good = Policy::default();
+    match fault {
+        LinkFault::Loss(loss) => Policy { loss, ..good },
+        LinkFault::Reset => Policy { reset: true, ..good },
+        LinkFault::Delay(delay) => Policy { delay, ..good },
+        LinkFault::Jitter(jitter) => Policy { jitter, ..good },
+        LinkFault::Reorder(reorder) => Policy { reorder, ..good },
+        LinkFault::Duplicate(duplicate) => Policy { duplicate, ..good },
+        LinkFault::Rate(rate) => Policy { rate: Some(rate), ..good },
+    }
+}
+
+fn unrecorded(error: std::io::Error) -> Failure {
+    Ending::Io.says(format!("cannot write faults.jsonl: {error}"))
+}

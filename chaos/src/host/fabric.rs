@@ -1,0 +1,342 @@
+//! The switch: packets of all hosts pass through this thread, which delays, drops, repeats and reorders them as each link's policy says.
+//!
+//! A policy takes effect between two packets, on all links at once. Chance is drawn from a seed, though when packets come is not.
+
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+use std::net::Ipv4Addr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use fastrand::Rng;
+use nix::poll::{PollFd, PollFlags, ppoll};
+use nix::sys::time::TimeSpec;
+
+use super::link::{Counters, Policy, RATE_QUEUE, REORDER_HOLD};
+use super::packet;
+use super::tun::Tun;
+use crate::ending::{Ending, Failure};
+
+/// How long the thread may wait without looking whether it is still wanted.
+const IDLE: Duration = Duration::from_millis(200);
+/// Packets read from one host before the others get their turn.
+const BURST: usize = 32;
+/// No packet of IPv4 is longer.
+const PACKET_LEN_MAX: usize = 65_535;
+
+/// The links between all hosts, and the thread that works them, which ends when this is dropped.
+#[derive(Debug)]
+pub(crate) struct Fabric {
+    links: Arc<Mutex<Links>>,
+}
+
+impl Fabric {
+    /// Connects these.
+    pub(crate) fn start(ports: Vec<(Ipv4Addr, Tun)>, seed: u64) -> Result<Fabric, Failure> {
+        let (addresses, tuns): (Vec<_>, Vec<_>) = ports.into_iter().unzip();
+        let links = Arc::new(Mutex::new(Links::new(addresses, seed)));
+        let watched = Arc::downgrade(&links);
+        let switch = thread::Builder::new().name("fabric".into()).spawn(move || Switch::new(tuns).work(&watched));
+        switch.map_err(|error| Ending::Unsupported.says(format!("no thread for the network: {error}")))?;
+        Ok(Fabric { links })
+    }
+
+    /// From now on.
+    pub(crate) fn set(&self, changes: &[(usize, usize, Policy)]) {
+        let mut links = self.links();
+        for (from, to, policy) in changes {
+            let at = links.at(*from, *to);
+            links.all[at].policy = *policy;
+        }
+    }
+
+    /// Since the beginning.
+    pub(crate) fn counters(&self, from: usize, to: usize) -> Counters {
+        let links = self.links();
+        links.all[links.at(from, to)].counters
+    }
+
+    fn links(&self) -> MutexGuard<'_, Links> {
+        self.links.lock().unwrap_or_else(PoisonError::into_inner) // numbers, of which none depends on another
+    }
+}
+
+#[derive(Debug)]
+struct Links {
+    addresses: Vec<Ipv4Addr>,
+    /// Row by row: all that leave the first host come first.
+    all: Vec<Link>,
+    random: Rng,
+}
+
+#[derive(Clone, Debug)]
+struct Link {
+    policy: Policy,
+    counters: Counters,
+    /// When the last packet that stays in order is due: no later one is due before it.
+    last_due: Instant,
+    /// When a slow link has sent what it was given.
+    sent_at: Instant,
+}
+
+/// What becomes of a packet.
+#[derive(PartialEq, Eq, Debug)]
+enum Fate {
+    Dropped,
+    /// Its connection is ended.
+    Reset,
+    /// Due then, as many times as there are instants.
+    Due(Vec<Instant>),
+}
+
+impl Links {
+    fn new(addresses: Vec<Ipv4Addr>, seed: u64) -> Links {
+        let now = Instant::now();
+        let link = Link { policy: Policy::default(), counters: Counters::default(), last_due: now, sent_at: now };
+        let all = vec![link; addresses.len() * addresses.len()];
+        Links { addresses, all, random: Rng::with_seed(seed) }
+    }
+
+    fn at(&self, from: usize, to: usize) -> usize {
+        from * self.addresses.len() + to
+    }
+
+    fn fate(&mut self, from: usize, to: usize, packet: &[u8], now: Instant) -> Fate {
+        let at = self.at(from, to);
+        let Link { policy, counters, last_due, sent_at } = &mut self.all[at];
+        if policy.cut {
+            counters.cut += 1;
+            return Fate::Dropped;
+        }
+        if policy.reset {
+            counters.reset += 1;
+            return Fate::Reset;
+        }
+        let random = &mut self.random;
+        let mut happens = |part: f64| part > 0.0 && random.f64() < part;
+        if happens(policy.loss) {
+            counters.lost += 1;
+            return Fate::Dropped;
+        }
+        let copies = if happens(policy.duplicate) { 2 } else { 1 };
+        let is_held = happens(policy.reorder);
+        let mut due = now;
+        if let Some(rate) = policy.rate {
+            let waits = sent_at.saturating_duration_since(now);
+            if waits > RATE_QUEUE {
+                counters.queue_full += 1;
+                return Fate::Dropped;
+            }
+            *sent_at = now + waits + time_to_send(packet.len(), rate);
+            due = *sent_at;
+        }
+        due += policy.delay + policy.jitter.mul_f64(if policy.jitter.is_zero() { 0.0 } else { random.f64() });
+        due = due.max(*last_due);
+        if is_held {
+            due += REORDER_HOLD; // and `last_due` stays, so that others overtake it
+            counters.reordered += 1;
+        } else {
+            *last_due = due;
+        }
+        counters.passed += 1;
+        counters.duplicated += copies - 1;
+        if due > now {
+            counters.delayed += 1;
+            counters.delayed_us += u64::try_from((due - now).as_micros()).unwrap_or(u64::MAX);
+        }
+        Fate::Due((0..copies).map(|_| due).collect())
+    }
+}
+
+fn time_to_send(len: usize, rate: u64) -> Duration {
+    let nanos = len as u128 * 1_000_000_000 / u128::from(rate.max(1));
+    Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX))
+}
+
+/// A packet on its way. In order of time, then of arrival.
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
+struct Flight {
+    due: Instant,
+    number: u64,
+    from: usize,
+    to: usize,
+    packet: Vec<u8>,
+}
+
+struct Switch {
+    tuns: Vec<Tun>,
+    flights: BinaryHeap<Reverse<Flight>>,
+    count: u64,
+    buffer: Vec<u8>,
+}
+
+impl Switch {
+    fn new(tuns: Vec<Tun>) -> Switch {
+        Switch { tuns, flights: BinaryHeap::new(), count: 0, buffer: vec![0; PACKET_LEN_MAX] }
+    }
+
+    fn work(&mut self, watched: &Weak<Mutex<Links>>) {
+        loop {
+            let ready = self.wait();
+            let Some(links) = watched.upgrade() else { return };
+            let mut links = links.lock().unwrap_or_else(PoisonError::into_inner);
+            for from in ready {
+                self.receive(from, &mut links);
+            }
+            self.deliver(&mut links);
+        }
+    }
+
+    /// Waits for a packet, or until one is due; who has sent something.
+    fn wait(&self) -> Vec<usize> {
+        let now = Instant::now();
+        let timeout = self.flights.peek().map_or(IDLE, |Reverse(first)| first.due.saturating_duration_since(now).min(IDLE));
+        let mut descriptors: Vec<PollFd<'_>> = self.tuns.iter().map(|tun| PollFd::new(as_fd(tun), PollFlags::POLLIN)).collect();
+        if ppoll(&mut descriptors, Some(TimeSpec::from_duration(timeout)), None).is_err() {
+            return Vec::new(); // interrupted
+        }
+        let has_sent = |(number, descriptor): (usize, &PollFd<'_>)| descriptor.any().unwrap_or(false).then_some(number);
+        descriptors.iter().enumerate().filter_map(has_sent).collect()
+    }
+
+    fn receive(&mut self, from: usize, links: &mut Links) {
+        for _ in 0..BURST {
+            let Ok(Some(len)) = self.tuns[from].receive(&mut self.buffer) else { return };
+            let packet = &self.buffer[..len];
+            let Some(address) = packet::destination(packet) else { continue };
+            // Multicast and the like: nobody here listens to that.
+            let Some(to) = links.addresses.iter().position(|known| *known == address) else { continue };
+            let now = Instant::now();
+            match links.fate(from, to, packet, now) {
+                Fate::Dropped => {}
+                Fate::Reset => {
+                    let Some((back, forth)) = packet::resets(packet) else { continue };
+                    self.tuns[from].send(&back);
+                    forth.iter().for_each(|packet| self.tuns[to].send(packet));
+                }
+                Fate::Due(times) => {
+                    for due in times {
+                        if due <= now {
+                            self.tuns[to].send(packet);
+                        } else {
+                            self.count += 1;
+                            self.flights.push(Reverse(Flight { due, number: self.count, from, to, packet: packet.to_vec() }));
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    fn deliver(&mut self, links: &mut Links) {
+        let now = Instant::now();
+        while let Some(Reverse(flight)) = self.flights.peek() {
+            if flight.due > now {
+                return;
+            }
+            let at = links.at(flight.from, flight.to);
+            // A cut cuts what is on its way, too.
+            if links.all[at].policy.cut {
+                links.all[at].counters.cut += 1;
+            } else {
+                self.tuns[flight.to].send(&flight.packet);
+            }
+            self.flights.pop();
+        }
+    }
+}
+
+fn as_fd(tun: &Tun) -> std::os::fd::BorrowedFd<'_> {
+    std::os::fd::AsFd::as_fd(tun)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MS: Duration = Duration::from_millis(1);
+
+    /// One link with this policy, and when it was made.
+    fn links(policy: Policy) -> (Links, Instant) {
+        let mut links = Links::new(vec![Ipv4Addr::LOCALHOST; 2], 7);
+        let at = links.at(0, 1);
+        links.all[at].policy = policy;
+        (links, Instant::now())
+    }
+
+    /// When each of so many packets of a thousand bytes, sent a millisecond apart, arrives; in milliseconds, in order of sending.
+    fn arrivals(policy: Policy, count: u32) -> (Vec<Vec<u128>>, Counters) {
+        let (mut links, start) = links(policy);
+        let due = |(fate, _)| match fate {
+            Fate::Due(times) => times.into_iter().map(|due| (due - start).as_millis()).collect(),
+            Fate::Dropped | Fate::Reset => Vec::new(),
+        };
+        let fates: Vec<_> = (0..count).map(|number| (links.fate(0, 1, &[0; 1000], start + MS * number), number)).collect();
+        (fates.into_iter().map(due).collect(), links.all[1].counters)
+    }
+
+    #[test]
+    fn nothing_is_wrong_with_a_link_unless_it_is_told() {
+        let (times, counters) = arrivals(Policy::default(), 3);
+        assert_eq!(times, [[0], [1], [2]]);
+        assert_eq!(counters, Counters { passed: 3, ..Counters::default() });
+    }
+
+    #[test]
+    fn a_cut_is_one_way_and_counted() {
+        let (mut links, now) = links(Policy { cut: true, ..Policy::default() });
+        assert_eq!(links.fate(0, 1, &[0; 40], now), Fate::Dropped);
+        assert_eq!(links.fate(1, 0, &[0; 40], now), Fate::Due(vec![now.max(links.all[2].last_due)]));
+        assert_eq!((links.all[1].counters.cut, links.all[2].counters.passed), (1, 1));
+    }
+
+    #[test]
+    fn delay_keeps_the_order_and_so_does_jitter() {
+        let (times, _) = arrivals(Policy { delay: 30 * MS, ..Policy::default() }, 3);
+        assert_eq!(times, [[30], [31], [32]]);
+        let (times, counters) = arrivals(Policy { delay: 30 * MS, jitter: 50 * MS, ..Policy::default() }, 200);
+        let times: Vec<u128> = times.into_iter().flatten().collect();
+        assert!(times.is_sorted() && times.len() == 200, "{times:?}");
+        let extra = |(number, time): (u128, &u128)| time - 30 - number;
+        assert!((0..).zip(&times).any(|pair| extra(pair) > 20), "it varies: {times:?}");
+        assert_eq!(counters.delayed, 200);
+    }
+
+    #[test]
+    fn reordering_lets_others_overtake() {
+        let (times, counters) = arrivals(Policy { reorder: 0.1, ..Policy::default() }, 200);
+        let times: Vec<u128> = times.into_iter().flatten().collect();
+        assert!(!times.is_sorted());
+        assert!((5..50).contains(&counters.reordered), "{counters:?}");
+        assert_eq!(times.len(), 200, "nothing is lost");
+    }
+
+    #[test]
+    fn loss_and_duplication_happen_as_often_as_they_should() {
+        let (times, counters) = arrivals(Policy { loss: 0.3, duplicate: 0.5, ..Policy::default() }, 1000);
+        let lost = times.iter().filter(|times| times.is_empty()).count();
+        let twice = times.iter().filter(|times| times.len() == 2).count();
+        assert!((250..350).contains(&lost) && (280..420).contains(&twice), "{lost} lost, {twice} twice");
+        assert_eq!((counters.lost, counters.duplicated), (lost as u64, twice as u64));
+    }
+
+    #[test]
+    fn a_slow_link_sends_one_after_the_other_and_its_queue_is_bounded() {
+        // A thousand bytes take ten milliseconds, and one is sent per millisecond.
+        let (times, counters) = arrivals(Policy { rate: Some(100_000), ..Policy::default() }, 100);
+        assert_eq!(times[..3], [[10], [20], [30]]);
+        let bound = RATE_QUEUE.as_millis() + 10 + 100;
+        assert!(times.iter().flatten().all(|time| *time <= bound), "{times:?}");
+        assert!(counters.queue_full > 0 && counters.queue_full + counters.passed == 100, "{counters:?}");
+    }
+
+    #[test]
+    fn the_same_seed_draws_the_same() {
+        let policy = Policy { loss: 0.5, jitter: 10 * MS, ..Policy::default() };
+        let (a, _) = arrivals(policy, 50);
+        let (b, _) = arrivals(policy, 50);
+        // `last_due` begins at an instant of its own, which only the first packet can meet.
+        assert_eq!(a[1..], b[1..]);
+    }
+}
