@@ -207,6 +207,18 @@ impl FakeDisk {
         }
     }
 
+    /// Whether the bytes `from..to` of a file would be there after a power cut at this instant, under its name, whatever else it leaves.
+    /// Not for a file that was shortened since it was last synced.
+    pub fn survives(&self, path: &str, from: u64, to: u64) -> bool {
+        let state = self.state();
+        let Some(Node::File(inode)) = state.names.get(path) else { return false };
+        let touches =
+            |change: &NameChange| change.removed.as_deref() == Some(path) || change.added.as_ref().is_some_and(|(added, _)| added == path);
+        state.durable_names.get(path) == Some(&Node::File(*inode))
+            && !state.unsynced.iter().any(touches)
+            && state.inodes[*inode].survives(from, to)
+    }
+
     /// Every file, in order of path.
     pub fn files(&self) -> Vec<String> {
         self.state().names.iter().filter(|(_, node)| **node != Node::Dir).map(|(path, _)| path.clone()).collect()
@@ -420,6 +432,19 @@ impl Inode {
             new[from..from + piece.len()].copy_from_slice(piece);
             self.sectors[sector] = (new != [0; SECTOR_LEN]).then(|| Rc::new(new));
         }
+    }
+
+    /// Whether these bytes are on the disk: they were synced, or are what was synced there before.
+    fn survives(&self, from: u64, to: u64) -> bool {
+        let (Ok(at), Ok(end)) = (usize::try_from(from), usize::try_from(to)) else { return false };
+        let (first, last) = (at / SECTOR_LEN, end.div_ceil(SECTOR_LEN));
+        let is_same = |(sector, on_disk): (&usize, &Sector)| {
+            let start = sector * SECTOR_LEN;
+            let (from, to) = (at.saturating_sub(start), (end - start).min(SECTOR_LEN));
+            let bytes = |sector: &Sector| sector.as_deref().map_or([0; SECTOR_LEN], |bytes| *bytes);
+            bytes(on_disk)[from..to] == bytes(&self.sectors[*sector])[from..to]
+        };
+        to <= self.len.min(self.durable_len) && self.dirty.range(first..last).all(is_same) && self.lost.range(first..last).all(is_same)
     }
 
     fn crash(&mut self, fate: &mut Fate<'_>) {

@@ -4,6 +4,7 @@ mod common; // a log, and the model that it is compared with
 
 mod crashes; // any crash at any step
 mod damage; // what no crash can have done
+mod fake; // the disk itself
 mod lab_cases; // rows T-60 to T-63, T-65 and T-69
 mod running; // reading, sealing, rolling, failing
 mod snapshot_crashes; // any crash at any step of those
