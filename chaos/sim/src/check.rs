@@ -1,70 +1,96 @@
-//! What must hold at every step, whatever the world does. It looks at nodes from outside and shares no decision with them.
+//! What must hold at every step, on all nodes together, whatever the world does. It looks at nodes from outside and shares no decision
+//! with them. A look costs what has changed since the last one, however long the logs are.
+
+mod logs; // entries: the same ones under the same names, in every log that should hold them
+mod promises; // what nodes say, and what clients are told
 
 use std::collections::BTreeMap;
 
-use kvnode::Node;
-use raft::{EntryId, Facts, Index, Message, NodeId, Term};
+use kvnode::{ClientId, Node};
+use raft::{EntryId, Facts, Index, NodeId, Term};
+
+use crate::disk::WatchedDisk;
+use crate::failure::must;
+use logs::Logs;
+pub(crate) use promises::is_kept;
 
 /// What has been seen so far, on any node, in any life.
 #[derive(Default)]
 pub(crate) struct Checker {
     leaders: BTreeMap<Term, NodeId>,
     votes: BTreeMap<(NodeId, Term), NodeId>,
-    /// Every entry that any node has applied, and the digest of the state behind it.
-    applied: BTreeMap<Index, (EntryId, u64)>,
-    /// How far every node has been seen to apply, within one life.
-    positions: BTreeMap<NodeId, Index>,
-    facts: BTreeMap<NodeId, Facts>,
-    /// The last entry of every log, within one life.
-    lasts: BTreeMap<NodeId, EntryId>,
+    logs: Logs,
+    /// By index, whatever any node has had applied after a turn: the last entry, and the digest of the state behind it.
+    states: Vec<Option<(Term, u64)>>,
+    lives: BTreeMap<NodeId, Life>,
+    /// The highest position that any client was told.
+    acknowledged: Index,
+    /// Reads under way, and what had been acknowledged when they were handed in.
+    reads: BTreeMap<(NodeId, ClientId, u64), Index>,
     pub(crate) leader_changes: u64,
+}
+
+/// One node in one life, when it was last looked at.
+struct Life {
+    facts: Facts,
+    last: EntryId,
+    commit_index: Index,
+    applied_index: Index,
 }
 
 impl Checker {
     /// Looks at a node after a pass of `drive`; whether its log was cut, to be continued otherwise.
-    pub(crate) fn look(&mut self, node: &Node) -> bool {
-        let raft = node.raft();
-        let id = raft.id();
-        if let Some(before) = self.facts.get(&id) {
-            raft.check(before);
+    pub(crate) fn look(&mut self, node: &Node, disk: &WatchedDisk) -> bool {
+        let (raft, id) = (node.raft(), node.raft().id());
+        let log = raft.log();
+        let before = self.lives.remove(&id);
+        if let Some(before) = &before {
+            raft.check(&before.facts);
         }
-        self.facts.insert(id, raft.facts());
+        self.logs.take_written(id, disk);
+        self.logs.committed(raft, before.as_ref().map_or(Index(0), |before| before.commit_index));
         if raft.is_leader() {
-            let leader = *self.leaders.entry(raft.term()).or_insert_with(|| {
-                self.leader_changes += 1;
-                id
-            });
-            assert_eq!(leader, id, "two leaders in {} (election safety, Raft 5.2)", raft.term());
+            self.leads(id, raft);
         }
         let (at, digest) = node.digest();
-        if at.index > Index(0) {
-            let seen = *self.applied.entry(at.index).or_insert((at, digest));
-            assert_eq!(seen, (at, digest), "{id} applied another entry, or reached another state, at {}", at.index);
+        let applied_before = before.as_ref().map_or(Index(0), |before| before.applied_index);
+        must!(applied_before <= at.index, "what is applied stays so", "{id} has applied {at} after {applied_before}");
+        if applied_before < at.index {
+            self.reaches(id, at, digest);
         }
-        let position = self.positions.entry(id).or_default();
-        assert!(*position <= at.index, "{id} applied {} after {position}", at.index);
-        *position = at.index;
-        let log = raft.log();
-        let before = self.lasts.insert(id, log.last());
-        before.is_some_and(|last| log.base().index <= last.index && !log.holds(last))
+        let is_cut = before.is_some_and(|before| log.base().index <= before.last.index && !log.holds(before.last));
+        let life = Life { facts: raft.facts(), last: log.last(), commit_index: raft.commit_index(), applied_index: at.index };
+        self.lives.insert(id, life);
+        is_cut
     }
 
-    /// A node says something. A vote counts from here: one that was decided, not saved and not sent may be decided again after a crash.
-    pub(crate) fn hear(&mut self, from: NodeId, to: NodeId, message: &Message) {
-        let (term, candidate) = match message {
-            Message::RequestVote { term, .. } => (*term, from),
-            Message::RequestVoteReply { term, vote_granted: true } => (*term, to),
-            _ => return,
-        };
-        let vote = *self.votes.entry((from, term)).or_insert(candidate);
-        assert_eq!(vote, candidate, "{from} votes twice in {term}");
+    fn leads(&mut self, id: NodeId, raft: &raft::Raft) {
+        let term = raft.term();
+        match self.leaders.get(&term) {
+            Some(leader) => must!(*leader == id, "one leader per term (election safety, Raft 5.2)", "{leader} and {id} lead {term}"),
+            None => {
+                self.leaders.insert(term, id);
+                self.leader_changes += 1;
+                self.logs.elected(raft);
+            }
+        }
+    }
+
+    fn reaches(&mut self, id: NodeId, at: EntryId, digest: u64) {
+        let position = usize::try_from(at.index.0).expect("a log in memory");
+        if self.states.len() <= position {
+            self.states.resize(position + 1, None);
+        }
+        let (term, known) = *self.states[position].get_or_insert((at.term, digest));
+        let is_same = (term, known) == (at.term, digest);
+        let rule = "one state per index (state machine safety, Raft 5.4.3)";
+        must!(is_same, rule, "{id} has {digest:x} at {at}, another node {known:x} of {term}");
     }
 
     /// A node begins a new life: what it applied in memory is gone, what it promised is not.
     pub(crate) fn restarted(&mut self, id: NodeId) {
-        self.facts.remove(&id);
-        self.positions.remove(&id);
-        self.lasts.remove(&id);
+        self.lives.remove(&id);
+        self.reads.retain(|(node, ..), _| *node != id);
     }
 
     /// A node begins anew with an empty disk: its next votes are not bound by those it has forgotten. What they elect is.
@@ -74,6 +100,6 @@ impl Checker {
 
     /// How far any node has applied.
     pub(crate) fn applied_index(&self) -> Index {
-        self.applied.last_key_value().map_or(Index(0), |(index, _)| *index)
+        Index(self.states.len().saturating_sub(1) as u64)
     }
 }

@@ -234,6 +234,7 @@ impl World {
                     let (request_id, request) = wire::decode_request(frame).expect("what a clerk asks is known");
                     tell!(self, "c{clerk} -> n{} {}", node + 1, Asked(&request));
                     self.note_request(&request);
+                    self.checker.asked(self.hosts[node].identity.node, ClientId(number), request_id, &request);
                     let now_us = self.now_us;
                     self.hand_in(node, |node| node.request(ClientId(number), request_id, request, now_us));
                     continue;

@@ -1,8 +1,8 @@
 //! What happens to a cluster: kills, cuts, pauses, wiped and full disks, connections that break.
 
-use data::FakeDisk;
 use raft::DiskId;
 
+use crate::disk::WatchedDisk;
 use crate::trace::tell;
 use crate::world::{Event, World};
 
@@ -111,7 +111,7 @@ impl World {
         self.kill(node);
         let host = &mut self.hosts[node];
         host.identity.disk_id = DiskId(u128::from(self.rng.u64(..)));
-        host.disk = FakeDisk::new();
+        host.wiped_disks.push(std::mem::replace(&mut host.disk, WatchedDisk::new()));
         host.newest_snapshot = None;
         host.wiped = true;
         let first_entry = kvnode::first_entry(&host.identity.members);

@@ -2,22 +2,26 @@
 
 use std::collections::BTreeSet;
 
-use data::{FakeDisk, Identity, Options, Store};
+use data::{Identity, Options, Store};
 use kvnode::{ClientId, Event as NodeEvent, MaxLogBytes, Node, NodeConfig, NodeError, Outbox, drive};
 use raft::{EntryId, Incarnation, Index, Message, NodeId};
 use wire::client::Reply;
 use wire::peer::PeerFrame;
 
+use crate::check::is_kept;
+use crate::disk::WatchedDisk;
 use crate::ledger::Ledger;
 use crate::trace::tell;
 use crate::world::{ELECTION_TICKS, Event, TICK_US, World};
 
 pub(crate) struct Host {
     pub(crate) identity: Identity,
-    pub(crate) disk: FakeDisk,
+    pub(crate) disk: WatchedDisk,
+    /// Those that were wiped: what was acknowledged while they held it was acknowledged in good faith.
+    pub(crate) wiped_disks: Vec<WatchedDisk>,
     /// Counts its processes, from 1; also the incarnation.
     pub(crate) life: u64,
-    pub(crate) process: Option<(Node, Store<FakeDisk>)>,
+    pub(crate) process: Option<(Node, Store<WatchedDisk>)>,
     pub(crate) paused_until_us: u64,
     /// Its disk will stop at some step: when it does, so does the process.
     pub(crate) doomed: bool,
@@ -57,6 +61,7 @@ impl World {
         let options = Options { max_log_bytes: Some(self.plan.segments_for), ..Options::default() };
         let opened = Store::open(host.disk.clone(), &host.identity, options);
         let (mut store, recovered) = opened.unwrap_or_else(|error| panic!("seed {}: n{}: {error}", self.plan.seed, node + 1));
+        host.disk.recovered(host.identity.node, &recovered);
         let config = NodeConfig {
             identity: host.identity.clone(),
             incarnation: Incarnation(host.life),
@@ -148,13 +153,15 @@ impl World {
         let Some((running, store)) = &mut host.process else { return };
         self.report.batches += u64::from(std::mem::take(&mut host.inputs) > 0);
         input(running);
-        let mut outbox = Sent { ledger: std::mem::take(&mut self.clerks.ledger), ..Sent::default() };
+        let mut outbox = Sent::new(host.identity.node, &host.disk, std::mem::take(&mut self.clerks.ledger));
         let mut truncations = 0;
         let driven = loop {
             let led = running.raft().is_leader().then(|| running.raft().term());
-            match drive(running, store, &mut outbox) {
-                Ok(()) => truncations += u64::from(self.checker.look(running)),
-                Err(error) => break Err(error),
+            let driven = drive(running, store, &mut outbox);
+            // Also at one that dies now: what it has sent is on its way.
+            truncations += u64::from(self.checker.look(running, &host.disk));
+            if driven.is_err() {
+                break driven;
             }
             // Nothing but a slow sync or a full disk ends a leadership here: messages and ticks were handed in before.
             self.report.resignations += u64::from(led == Some(running.raft().term()) && !running.raft().is_leader());
@@ -214,8 +221,9 @@ impl World {
 }
 
 /// What one drive sent.
-#[derive(Default)]
 pub(crate) struct Sent {
+    node: NodeId,
+    disk: WatchedDisk,
     /// Lent to it: what is applied is looked at between two entries.
     ledger: Ledger,
     pub(crate) messages: Vec<(NodeId, Message)>,
@@ -224,12 +232,19 @@ pub(crate) struct Sent {
     pub(crate) replies: Vec<(ClientId, u64, Reply)>,
 }
 
+impl Sent {
+    fn new(node: NodeId, disk: &WatchedDisk, ledger: Ledger) -> Sent {
+        Sent { node, disk: disk.clone(), ledger, messages: Vec::new(), frames: Vec::new(), replies: Vec::new() }
+    }
+}
+
 impl Outbox for Sent {
     fn applied(&mut self, node: &Node, index: Index, entry: &[u8]) {
         self.ledger.applied(node, index, entry);
     }
 
     fn send(&mut self, to: NodeId, message: &Message, entries: &[u8]) {
+        is_kept(self.node, to, message, &self.disk);
         let mut frame = Vec::new();
         wire::peer::encode_raft(message, entries, &mut frame);
         self.frames.push((to, is_answer(message), frame));

@@ -11,6 +11,7 @@ mod check; // what must hold at every step
 mod clerks; // clients, and what happens to them
 mod cluster; // the same world, and a script instead of drawn faults
 mod connections; // what they send and receive
+mod disk; // and what a power cut would leave of the logs on it
 mod end; // what must hold at the end
 mod failure; // a broken rule, as a value
 mod faults; // what happens to it

@@ -53,6 +53,7 @@ impl World {
             }
         }
         for (client, request_id, reply) in outbox.replies {
+            self.check_reply(node, client, request_id, &reply);
             self.answer(client, request_id, &reply);
         }
     }

@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use data::{FakeDisk, Identity, InitialMember};
+use data::{Identity, InitialMember};
 use fastrand::Rng;
 use raft::{DiskId, NodeId};
 use wire::frame::FrameBuffer;
@@ -14,6 +14,7 @@ use crate::check::Checker;
 use crate::clerks::{Clerks, Due};
 use crate::cluster::Conditions;
 use crate::connections::Wire;
+use crate::disk::WatchedDisk;
 use crate::hosts::Host;
 use crate::network::Network;
 use crate::peers::Traffic;
@@ -108,12 +109,13 @@ impl World {
                     disk_id: DiskId(u128::from(rng.u64(..))),
                     members: members.clone(),
                 };
-                let mut disk = FakeDisk::new();
+                let mut disk = WatchedDisk::new();
                 data::init(&mut disk, &identity, &kvnode::first_entry(&members)).expect("an empty disk takes a node");
                 let tick_us = TICK_US * rng.u64(95..=105) / 100;
                 Host {
                     identity,
                     disk,
+                    wiped_disks: Vec::new(),
                     life: 0,
                     process: None,
                     paused_until_us: 0,

@@ -1,0 +1,147 @@
+//! Logs against each other: an index and a term name one entry and all before it, and what is committed is in the log of every later
+//! leader.
+
+use std::collections::BTreeMap;
+
+use raft::{EntryId, Index, NodeId, Raft, Term};
+
+use crate::disk::{WatchedDisk, Written};
+use crate::failure::must;
+
+/// Every entry that was ever written to any disk, and those that are known to be committed.
+#[derive(Default)]
+pub(super) struct Logs {
+    /// By index, the entry that was seen first there.
+    entries: Vec<Option<(Term, Entry)>>,
+    /// Others at the same indexes.
+    rivals: BTreeMap<EntryId, Entry>,
+    /// The term of each committed entry, by index.
+    committed: Vec<Term>,
+    /// What the log of every leader ended with when it was elected.
+    elected: BTreeMap<Term, (NodeId, EntryId)>,
+    written: Vec<Written>,
+}
+
+/// What a name stands for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+struct Entry {
+    digest: u64,
+    /// Of the entry before: with that, one entry vouches for its whole prefix.
+    prev_term: Term,
+}
+
+impl Logs {
+    /// What a node has written since the last look.
+    pub(super) fn take_written(&mut self, id: NodeId, disk: &WatchedDisk) {
+        let mut written = std::mem::take(&mut self.written);
+        disk.take_written(&mut written);
+        for Written { first_index, mut prev_term, entries } in written.drain(..) {
+            for (index, (term, digest)) in (first_index.0..).map(Index).zip(entries) {
+                let (at, entry) = (EntryId { index, term }, Entry { digest, prev_term });
+                let known = self.learn(at, entry);
+                let rule = "one entry per index and term, and one log before it (log matching, Raft 5.3)";
+                must!(known == entry, rule, "{id} has written {at} as {entry:x?}, another node as {known:x?}");
+                prev_term = term;
+            }
+        }
+        self.written = written;
+    }
+
+    /// What this name is known to stand for.
+    fn learn(&mut self, at: EntryId, entry: Entry) -> Entry {
+        let position = position(at.index);
+        if self.entries.len() <= position {
+            self.entries.resize(position + 1, None);
+        }
+        match self.entries[position].get_or_insert((at.term, entry)) {
+            (term, known) if *term == at.term => *known,
+            _ => *self.rivals.entry(at).or_insert(entry),
+        }
+    }
+
+    fn known(&self, at: EntryId) -> Option<Entry> {
+        match self.entries.get(position(at.index))? {
+            Some((term, known)) if *term == at.term => Some(*known),
+            _ => self.rivals.get(&at).copied(),
+        }
+    }
+
+    /// A node knows that its log is committed this far; before it was `from`.
+    pub(super) fn committed(&mut self, raft: &Raft, from: Index) {
+        let (id, log, to) = (raft.id(), raft.log(), raft.commit_index());
+        if to == from {
+            return;
+        }
+        if self.committed.is_empty() {
+            self.committed.push(Term(0)); // stands before the first
+        }
+        let first_new = self.committed.len();
+        // It may have compacted in the same turn: what its log begins with vouches for what was before.
+        let mut at = log.base();
+        let mut compacted = Vec::new();
+        while first_new as u64 <= at.index.0 {
+            compacted.push(at);
+            let before = self.known(at);
+            must!(before.is_some(), "what is committed was written", "{id} has committed {at}, which is on no disk");
+            at = EntryId { index: at.index.prev(), term: before.map_or(Term(0), |entry| entry.prev_term) };
+        }
+        self.committed.extend(compacted.iter().rev().map(|at| at.term));
+        for index in (from.max(log.base().index.prev()).0 + 1..=to.0).map(Index) {
+            let Some(term) = log.term_at(index) else { continue };
+            let known = *self.committed.get(position(index)).unwrap_or(&term);
+            let rule = "what is committed stays so (leader completeness, Raft 5.4)";
+            must!(known == term, rule, "{id} has committed {index} of {term}, another node of {known}");
+            if position(index) == self.committed.len() {
+                self.committed.push(term);
+            }
+        }
+        // A deposed leader may learn only now that a majority had its entry before that elected another.
+        for (later, (leader, last)) in self.elected.range(raft.term().next()..) {
+            for index in (first_new..self.committed.len()).map(|index| Index(index as u64)) {
+                self.must_hold(*leader, *later, *last, index);
+            }
+        }
+    }
+
+    /// A leader has appeared: it holds whatever is committed so far.
+    pub(super) fn elected(&mut self, raft: &Raft) {
+        let (log, term) = (raft.log(), raft.term());
+        // Its own entries say nothing about what it was elected with.
+        let mut last = log.last();
+        while last.term == term && log.base().index < last.index {
+            let index = last.index.prev();
+            last = EntryId { index, term: log.term_at(index).unwrap_or_default() };
+        }
+        self.elected.insert(term, (raft.id(), last));
+        if let Some(index) = self.committed.len().checked_sub(1) {
+            self.must_hold(raft.id(), term, last, Index(index as u64));
+        }
+    }
+
+    /// A log that ends with `last` holds the committed entry at `index`: found by going back from the one to the other.
+    fn must_hold(&self, leader: NodeId, leads: Term, last: EntryId, index: Index) {
+        let rule = "a leader holds whatever is committed (leader completeness, Raft 5.4)";
+        let committed = EntryId { index, term: self.committed[position(index)] };
+        must!(index <= last.index, rule, "{leader} leads {leads} with a log to {last}; {committed} is committed");
+        let mut at = last;
+        while index < at.index && !self.is_committed(at) {
+            let Some(known) = self.known(at) else { return }; // of the time before a node was looked at for the first time
+            at = EntryId { index: at.index.prev(), term: known.prev_term };
+        }
+        must!(self.is_committed(at), rule, "{leader} leads {leads} with {at} in its log; {committed} is committed");
+    }
+
+    fn is_committed(&self, at: EntryId) -> bool {
+        self.committed.get(position(at.index)) == Some(&at.term)
+    }
+
+    /// The committed entry at this index.
+    pub(super) fn committed_at(&self, index: Index) -> Option<EntryId> {
+        let term = *self.committed.get(position(index))?;
+        Some(EntryId { index, term })
+    }
+}
+
+fn position(index: Index) -> usize {
+    usize::try_from(index.0).expect("a log in memory")
+}
