@@ -62,6 +62,7 @@ mod replication; // appends, acknowledgements, commit
 mod snapshot; // compaction here, and what replaces dropped entries there
 
 mod invariants; // what must hold after every step
+mod sameness; // when two nodes have the same future
 
 pub use entry::{ENTRY_HEADER_LEN, EntryHeader, EntryHeaderError};
 pub use invariants::Facts;

@@ -9,6 +9,7 @@
 //! beyond `stable`; what it drops is in a snapshot.
 
 use alloc::vec::Vec;
+use core::hash::{Hash, Hasher};
 
 use crate::types::{EntryId, EntryMeta, Index, Term};
 
@@ -153,6 +154,12 @@ impl LogPositions {
     /// The save under way is on disk.
     pub(crate) fn finish_save(&mut self) {
         self.stable = self.saving;
+    }
+
+    /// For [`Raft::hash_without_clocks`](crate::Raft::hash_without_clocks): what is held, not how.
+    pub(crate) fn hash_held(&self, hasher: &mut impl Hasher) {
+        let LogPositions { base, metas: _, dropped: _, stable, saving, unsaved_bytes: _ } = self;
+        (base, self.held(), stable, saving).hash(hasher);
     }
 
     /// The entries after the base.

@@ -6,7 +6,7 @@ use alloc::vec::Vec;
 use crate::types::NodeId;
 
 /// The members of a cluster. Voters elect and commit; learners only receive.
-#[derive(Clone, PartialEq, Eq, Debug, Default)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug, Default)]
 pub struct Membership {
     /// Members whose votes and copies count.
     pub voters: BTreeSet<NodeId>,

@@ -16,7 +16,7 @@ pub struct ReadToken {
 }
 
 /// One message from one node to another.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub enum Message {
     /// "Would you vote for me in `term`?" Changes no term (dissertation 9.6).
     PreVote {
@@ -115,7 +115,7 @@ pub enum Message {
 }
 
 /// What became of an `Append`.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum AppendOutcome {
     /// The follower's log agrees with the leader's up to here, and is on disk.
     Accepted {

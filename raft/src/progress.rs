@@ -6,6 +6,7 @@
 //!   vouches for the base. The offer is repeated when it answers a heartbeat meanwhile: offers can be lost, and so can the answer.
 
 use alloc::collections::VecDeque;
+use core::hash::{Hash, Hasher};
 
 use crate::types::Index;
 
@@ -27,7 +28,7 @@ pub struct Progress {
     nudge: bool,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Hash, Debug)]
 enum Pace {
     Probe(Probe),
     Replicate(Window),
@@ -35,7 +36,7 @@ enum Pace {
 }
 
 /// Where the offer of a snapshot stands.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 enum Offer {
     /// To be sent.
     Due,
@@ -44,7 +45,7 @@ enum Offer {
 }
 
 /// Where a probe stands.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 enum Probe {
     /// To be sent, with as many entries as fit.
     Due,
@@ -55,7 +56,7 @@ enum Probe {
 }
 
 /// Appends that were sent and not yet acknowledged.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Hash, Debug, Default)]
 struct Window {
     sent: VecDeque<(Index, usize)>,
     bytes: usize,
@@ -224,6 +225,12 @@ impl Progress {
             Pace::Replicate(window) => self.nudge = !window.sent.is_empty(),
             Pace::Snapshot(offer) => *offer = Offer::Due,
         }
+    }
+
+    /// For [`Raft::hash_without_clocks`](crate::Raft::hash_without_clocks).
+    pub(crate) fn hash_without_clock(&self, hasher: &mut impl Hasher) {
+        let Progress { match_index, next_index, pace, heard_at: _, commit_sent, round_acked, nudge } = self;
+        (match_index, next_index, pace, commit_sent, round_acked, nudge).hash(hasher);
     }
 
     /// Starts again from `next_index`. The entry before it is needed for that, and nothing before the base is left.

@@ -29,14 +29,14 @@ pub enum ReadError {
 }
 
 /// Who waits for a leader's confirmation.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Hash, Debug)]
 enum Asker {
     Here(ReadId),
     Follower(NodeId, ReadToken),
 }
 
 /// One question to the voters.
-#[derive(Clone, Debug)]
+#[derive(Clone, Hash, Debug)]
 struct Round {
     number: u64,
     /// Committed when the question was asked.
@@ -45,7 +45,7 @@ struct Round {
 }
 
 /// The reads of a leader.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Hash, Debug, Default)]
 pub(crate) struct LeaderReads {
     waiting: Vec<Asker>,
     /// Under way, oldest first.
@@ -55,7 +55,7 @@ pub(crate) struct LeaderReads {
 }
 
 /// The reads of a follower.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Hash, Debug, Default)]
 pub(crate) struct FollowerReads {
     waiting: Vec<ReadId>,
     asked: BTreeMap<u64, Asked>,
@@ -64,14 +64,14 @@ pub(crate) struct FollowerReads {
 }
 
 /// One question to the leader.
-#[derive(Clone, Debug)]
+#[derive(Clone, Hash, Debug)]
 struct Asked {
     reads: Vec<ReadId>,
     ticks: u32,
 }
 
 /// What reads leave behind for the second half of a turn.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Hash, Debug, Default)]
 pub(crate) struct ReadResults {
     pub(crate) confirmed: Vec<(ReadId, Index)>,
     pub(crate) failed: Vec<ReadId>,

@@ -4,6 +4,7 @@
 //! makes it true, and leaves once that save has finished.
 
 use alloc::vec::Vec;
+use core::hash::{Hash, Hasher};
 
 use crate::message::{AppendOutcome, Message};
 use crate::reads::ReadId;
@@ -125,6 +126,16 @@ impl Saves {
         self.promises.retain(|promise| !matches!(promise.message, Message::AppendReply { .. }));
         if !dirty {
             self.promises.iter_mut().for_each(|promise| promise.relies_on = promise.relies_on.min(self.issued));
+        }
+    }
+
+    /// For [`Raft::hash_without_clocks`](crate::Raft::hash_without_clocks). Saves count up for ever; only the distance to the last finished
+    /// one matters.
+    pub(crate) fn hash_distances(&self, hasher: &mut impl Hasher) {
+        let Saves { issued, finished, saving, saved, promises } = self;
+        (issued.0 - finished.0, saving, saved, promises.len()).hash(hasher);
+        for Promise { relies_on, to, message } in promises {
+            (relies_on.0.saturating_sub(finished.0), to, message).hash(hasher);
         }
     }
 

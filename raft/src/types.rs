@@ -142,7 +142,7 @@ impl EntryMeta {
 }
 
 /// What a node must have on disk before it says anything that relies on it (Raft figure 2, persistent state).
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
 pub struct HardState {
     /// The latest term this node has seen.
     pub term: Term,

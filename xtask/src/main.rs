@@ -23,6 +23,7 @@ usage: cargo xtask JOB
   check [--no-install]            formatting, lints, documentation, tidiness, then `test`: what CI runs
   labs --list                     the teaching labs' cases and the tests that stand for them
   mutants [--seed N] [NAME...]    patches that break one rule each: every one must be caught by the test it names
+  explore [--depth N] [MODEL]     every order of events around raft, to a depth; prints how many states
   soak [ARGS]                     what takes minutes: heavy load, dumps beside it, idle crowds, load against bench; prints figures
   install [--prefix DIR]          build release and copy kvnode and kvcli to DIR/bin
 ";
@@ -36,6 +37,7 @@ fn main() -> ExitCode {
         ["check", rest @ ..] => test::Options::parse(rest).and_then(|options| check::run(&options)),
         ["labs", "--list"] => labs::list(),
         ["mutants", rest @ ..] => mutants::Options::parse(rest).and_then(|options| mutants::run(&options)),
+        ["explore", rest @ ..] => explore(rest),
         ["soak", rest @ ..] => soak(rest),
         ["install", rest @ ..] => install::run(rest),
         [] | ["help" | "--help" | "-h"] => {
@@ -60,6 +62,17 @@ fn main() -> ExitCode {
 fn demo(args: &[&str]) -> Result<()> {
     shell::run(cargo().args(["build", "--release", "-p", "kvnode", "-p", "kvcli"]))?;
     become_program(Command::new(target_dir().join("release/kvcli")).arg("demo").args(args))
+}
+
+/// The models of `raft/tests/explore`, deeper than the tests go, one after the other.
+fn explore(args: &[&str]) -> Result<()> {
+    let (depth, models) = match args {
+        ["--depth", depth, models @ ..] => (depth.parse::<usize>().with_context(|| format!("--depth {depth}"))?.to_string(), models),
+        ["--depth"] => bail!("--depth needs a number"),
+        models => ("deep".to_owned(), models),
+    };
+    let tests = ["test", "--release", "-p", "raft", "--test", "explore", "--", "--nocapture", "--test-threads=1"];
+    shell::run(cargo().args(tests).args(models).env("KVRAFT_EXPLORE", depth))
 }
 
 fn soak(args: &[&str]) -> Result<()> {

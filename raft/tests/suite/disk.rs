@@ -3,13 +3,13 @@
 use raft::*;
 
 /// A snapshot: the state machine of these tests is the list of what was applied.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub(crate) struct Snapshot {
     pub(crate) applied: Vec<EntryId>,
     pub(crate) membership: Membership,
 }
 
-#[derive(Clone, Default)]
+#[derive(Clone, Default, Hash)]
 pub(crate) struct Disk {
     pub(crate) hard_state: HardState,
     pub(crate) commit_index: Index,

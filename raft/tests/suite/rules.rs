@@ -285,3 +285,19 @@ fn who_stands_last_asks_after_everybody_else_has() {
         assert_eq!(cluster.raft(1).role(), RoleName::PreCandidate, "but it does");
     }
 }
+
+#[test]
+fn a_sole_voter_counts_its_vote_once_that_vote_is_on_its_disk() {
+    let mut cluster = Cluster::new(1);
+    cluster.hold_saves(1);
+    for term in [1, 2] {
+        cluster.input(1, Raft::campaign);
+        cluster.turn(1);
+        assert_eq!((cluster.raft(1).term(), cluster.raft(1).role()), (Term(term), RoleName::Candidate));
+    }
+    // The save that ends holds the vote of term 1, which elects nobody any more: a crash now would forget term 2.
+    cluster.finish_save(1);
+    assert_eq!((cluster.raft(1).term(), cluster.raft(1).role()), (Term(2), RoleName::Candidate));
+    cluster.finish_save(1);
+    assert_eq!((cluster.raft(1).term(), cluster.raft(1).role()), (Term(2), RoleName::Leader));
+}
