@@ -23,6 +23,12 @@ pub(crate) enum Command {
     /// come from any system; `position` and `version` may be absent.
     #[command(after_help = "Example:\n  chaos check runs/latest/history.jsonl")]
     Check(CheckArgs),
+    /// Break a cluster of real nodes while clients use it, and judge what they saw.
+    ///
+    /// The seed fixes the plan: which faults, when, and what clients ask. What really happened is in the run's directory: run.json,
+    /// plan.jsonl, faults.jsonl, leaders.jsonl, history.jsonl, result.json, and the log of every node.
+    #[command(after_help = "Examples:\n  chaos run\n  chaos run --time 20s --nodes 3 --faults pause,partition --workload mixed --seed 7")]
+    Run(crate::run::RunArgs),
     /// Run whole clusters in simulation, each from a seed.
     #[command(after_help = "Examples:\n  chaos sim --seeds 1..1000\n  chaos sim --seed 42 --nodes 5")]
     Sim(SimArgs),

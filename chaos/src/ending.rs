@@ -25,6 +25,8 @@ pub(crate) enum Ending {
     Internal = 70,
     /// A file or the terminal failed.
     Io = 74,
+    /// Ctrl-C, or SIGTERM.
+    Interrupted = 130,
     /// Whoever read our output has gone.
     ClosedPipe = 141,
 }

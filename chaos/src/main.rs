@@ -7,7 +7,9 @@ mod cluster; // real nodes, and what is broken in them
 mod ending; // exit codes
 mod fault; // what can be broken, in words
 mod host; // network namespaces, and processes in them
+mod interrupt; // Ctrl-C
 mod journal; // what outlives us, and how to undo it
+mod run; // `chaos run`
 mod sim; // `chaos sim`
 
 use std::io::Write;
@@ -30,6 +32,7 @@ fn main() -> ExitCode {
     };
     let outcome = match cli.command {
         Command::Check(args) => check::check(&args),
+        Command::Run(args) => run::run(&args),
         Command::Sim(args) => sim::sim(&args),
         Command::ByHand(command) => byhand::run(command),
     };

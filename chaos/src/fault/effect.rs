@@ -67,4 +67,28 @@ impl Effect {
         self.delayed_ms += if_it(delays, counters.delayed_us / 1000);
         self.packets_queue_full += if_it(policy.rate.is_some(), counters.queue_full);
     }
+
+    /// Whether it did nothing at all.
+    pub(crate) fn is_nothing(&self) -> bool {
+        *self == Effect::default()
+    }
+
+    /// Both of them.
+    pub(crate) fn with(self, other: &Effect) -> Effect {
+        Effect {
+            packets_cut: self.packets_cut + other.packets_cut,
+            packets_reset: self.packets_reset + other.packets_reset,
+            packets_lost: self.packets_lost + other.packets_lost,
+            packets_duplicated: self.packets_duplicated + other.packets_duplicated,
+            packets_reordered: self.packets_reordered + other.packets_reordered,
+            packets_delayed: self.packets_delayed + other.packets_delayed,
+            delayed_ms: self.delayed_ms + other.delayed_ms,
+            packets_queue_full: self.packets_queue_full + other.packets_queue_full,
+            killed: self.killed + other.killed,
+            down_ms: self.down_ms + other.down_ms,
+            stopped_ms: self.stopped_ms + other.stopped_ms,
+            bytes_lost: self.bytes_lost + other.bytes_lost,
+            bytes_filled: self.bytes_filled + other.bytes_filled,
+        }
+    }
 }

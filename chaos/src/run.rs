@@ -1,0 +1,301 @@
+//! `chaos run`: real nodes, real clients, faults by plan, and a verdict.
+//!
+//! Clients work and faults come and go; then everything is healed, the nodes must converge, every key is read on every node, and the
+//! history of what the clients saw is judged. A run in which nothing was exercised is inconclusive, never passed.
+
+mod args; // the flags
+mod artifacts; // what it leaves behind
+mod crew; // clients
+mod finish; // healed: do they converge, and to the same?
+mod observer; // who leads
+mod perform; // one call
+mod plan; // which fault when
+mod scenario; // what is to be done
+mod sight; // what a history shows at a glance
+mod verdict; // what came of it
+mod workload; // what clients ask
+
+use std::collections::BTreeMap;
+use std::io::{self, IsTerminal as _, Write as _};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use checker::{History, Op};
+use serde::Serialize;
+
+pub(crate) use self::args::RunArgs;
+use self::artifacts::Artifacts;
+use self::crew::{Crew, Duty};
+use self::observer::Observer;
+use self::plan::Step;
+use self::scenario::Scenario;
+use self::verdict::{Broken, Result as RunResult};
+use crate::cluster::{Cluster, Options};
+use crate::ending::{Ending, Failure};
+use crate::fault::effect::Effect;
+use crate::interrupt::Interrupt;
+
+/// How long nodes may take to form a cluster, and to come together after the last fault.
+const CONVERGE_MAX: Duration = Duration::from_secs(30);
+/// Between two looks at the clock.
+const TURN: Duration = Duration::from_millis(5);
+/// Between two updates of the live line.
+const LIVE_EVERY: Duration = Duration::from_millis(250);
+/// Client hosts: enough that some clients are cut off while others are not.
+const CLIENT_HOSTS_MAX: usize = 3;
+
+/// What is written to `run.json`: enough to ask for the same plan again.
+#[derive(Serialize)]
+struct RunJson<'a> {
+    version: &'static str,
+    seed: u64,
+    replay: String,
+    scenario: &'a Scenario,
+    /// Every interval of the history is on one monotonic clock; it read 0 at this time.
+    began: String,
+}
+
+pub(crate) fn run(args: &RunArgs) -> Result<Ending, Failure> {
+    let scenario = Scenario::new(args)?;
+    let seed = args.seed.unwrap_or_else(|| fastrand::Rng::new().u64(..1_000_000_000));
+    let steps =
+        if scenario.fault.is_empty() { plan::draw(&scenario.faults, scenario.nodes, scenario.time, seed) } else { scenario.fault.clone() };
+    let mut out = io::stdout();
+    writeln!(out, "seed={seed}")?;
+    let cannot = |error: io::Error| Ending::Io.says(format!("cannot write to {}: {error}", args.out.display()));
+    let mut artifacts = Artifacts::create(&args.out, seed).map_err(cannot)?;
+    writeln!(
+        out,
+        "{} nodes, {} clients, {:?} of {:?}: {}",
+        scenario.nodes,
+        scenario.clients,
+        scenario.time,
+        scenario.workload,
+        artifacts.dir().display()
+    )?;
+    let run = RunJson {
+        version: env!("CARGO_PKG_VERSION"),
+        seed,
+        replay: replay(args, seed),
+        scenario: &scenario,
+        began: humantime::format_rfc3339_millis(std::time::SystemTime::now()).to_string(),
+    };
+    artifacts.json("run.json", &run).map_err(cannot)?;
+    artifacts.lines("plan.jsonl", &steps).map_err(cannot)?;
+
+    let start = Instant::now();
+    let mut cluster = Cluster::start(Options {
+        kvnode: args.kvnode.clone(),
+        dir: artifacts.dir().into(),
+        nodes: scenario.nodes,
+        clients: scenario.clients.min(CLIENT_HOSTS_MAX),
+        run_args: scenario.node_args.clone(),
+        backend: None,
+        seed,
+        epoch: start,
+    })?;
+    cluster.wait_healthy(CONVERGE_MAX)?;
+    let endpoints: Vec<String> = cluster.nodes().iter().map(|node| node.client_addr.clone()).collect();
+    let observer = Observer::start(endpoints.clone(), start)?;
+    let crew = Crew::start(&duty(&scenario, &cluster, endpoints.clone(), seed, start))?;
+
+    let interrupt = Interrupt::catch()?;
+    let mut stage = Stage { cluster, steps, in_force: Vec::new(), effects: BTreeMap::new(), ops: Vec::new(), done: 0, out };
+    let faulty = stage.play(&scenario, &crew, &observer, &interrupt, &mut artifacts);
+    // Whatever became of it: what is broken is mended, and what is known is kept.
+    let mut healed = stage.heal_all();
+    healed = healed.and_then(|()| stage.settle(&crew, &mut artifacts));
+    let rest = crew.stop().map_err(|why| Ending::Io.says(why))?;
+    stage.keep(rest, &mut artifacts)?;
+    artifacts.flush().map_err(cannot)?;
+    faulty.and(healed)?;
+    let end = finish::finish(&mut stage.cluster, &stage.ops, &endpoints, start, CONVERGE_MAX)?;
+    stage.keep(end.reads, &mut artifacts)?;
+    artifacts.flush().map_err(cannot)?;
+    let leaders = observer.stop();
+    artifacts.lines("leaders.jsonl", &leaders).map_err(cannot)?;
+    stage.cluster.stop()?;
+
+    let mut history = History::new();
+    for op in std::mem::take(&mut stage.ops) {
+        history.push(op).map_err(|error| Ending::Internal.says(format!("a client recorded what cannot be: {error}")))?;
+    }
+    let broken = Broken { kinds: stage.effects, steps: &stage.steps };
+    let result = RunResult::of(&scenario, seed, &history, &broken, leaders.len(), end.wrong, stage.cluster.nodes());
+    artifacts.json("result.json", &result).map_err(cannot)?;
+    write!(stage.out, "{result}")?;
+    writeln!(stage.out, "{}", artifacts.dir().display())?;
+    Ok(result.ending())
+}
+
+/// The command that asks for the same plan.
+fn replay(args: &RunArgs, seed: u64) -> String {
+    let mut words = vec!["chaos".to_owned(), "run".to_owned()];
+    words.extend(args.scenario.iter().map(|path| path.display().to_string()));
+    let flags = [
+        ("--nodes", args.nodes.map(|nodes| nodes.to_string())),
+        ("--time", args.time.map(|time| time.to_string().replace(' ', ""))),
+        ("--faults", args.faults.as_ref().map(|faults| faults.join(","))),
+        ("--workload", args.workload.map(|workload| format!("{workload:?}").to_lowercase())),
+        ("--clients", args.clients.map(|clients| clients.to_string())),
+        ("--rate", args.rate.map(|rate| rate.to_string())),
+        ("--seed", Some(seed.to_string())),
+    ];
+    words.extend(flags.into_iter().filter_map(|(flag, value)| value.map(|value| format!("{flag} {value}"))));
+    words.join(" ")
+}
+
+fn duty(scenario: &Scenario, cluster: &Cluster, endpoints: Vec<String>, seed: u64, start: Instant) -> Duty {
+    let hosts = cluster.network().hosts().iter().skip(scenario.nodes).take(scenario.clients.min(CLIENT_HOSTS_MAX));
+    let networks: Vec<_> = hosts.map(|host| host.network.try_clone()).collect();
+    Duty {
+        workload: scenario.workload,
+        endpoints,
+        clients: scenario.clients,
+        rate: Some(scenario.rate).filter(|rate| *rate > 0),
+        timeout: scenario.timeout,
+        seed,
+        start,
+        enter: Arc::new(move |client| match &networks[client % networks.len()] {
+            Ok(network) => network.enter(),
+            Err(error) => Err(io::Error::new(error.kind(), error.to_string())),
+        }),
+    }
+}
+
+/// A run while it goes on.
+struct Stage {
+    cluster: Cluster,
+    steps: Vec<Step>,
+    /// Ends, and numbers of faults.
+    in_force: Vec<(Instant, u64)>,
+    /// By name: how often it was injected, how often it did something, and what it did in all.
+    effects: BTreeMap<String, (u32, Vec<Effect>)>,
+    ops: Vec<Op>,
+    /// Calls that have ended, for the live line.
+    done: usize,
+    out: io::Stdout,
+}
+
+impl Stage {
+    /// Breaks and mends by plan, while clients work.
+    fn play(
+        &mut self,
+        scenario: &Scenario,
+        crew: &Crew,
+        observer: &Observer,
+        interrupt: &Interrupt,
+        artifacts: &mut Artifacts,
+    ) -> Result<(), Failure> {
+        let began = Instant::now();
+        let mut due = self.steps.clone().into_iter().peekable();
+        let mut live = Live::new();
+        while began.elapsed() < scenario.time {
+            if interrupt.came() {
+                live.clear();
+                return Err(Ending::Interrupted.says("interrupted; all is healed, and what clients saw until then is in history.jsonl"));
+            }
+            self.cluster.turn()?;
+            self.heal_due(began)?;
+            while let Some(step) = due.next_if(|step| step.at <= began.elapsed()) {
+                live.clear();
+                self.inject(&step, began)?;
+            }
+            let ops = crew.take(TURN).map_err(|why| Ending::Io.says(why))?;
+            self.keep(ops, artifacts)?;
+            live.show(began.elapsed(), self.done, &self.cluster, observer);
+        }
+        live.clear();
+        Ok(())
+    }
+
+    fn inject(&mut self, step: &Step, began: Instant) -> Result<(), Failure> {
+        let at = began.elapsed().as_secs_f64();
+        let injected = match self.cluster.inject(&step.fault, None) {
+            Ok(injected) => injected,
+            // A partition may have left no leader to aim at.
+            Err(failure) if failure.ending == Ending::Inconclusive => {
+                writeln!(self.out, "{at:7.1} s  not possible: {}: {failure}", step.fault)?;
+                return Ok(());
+            }
+            Err(failure) => return Err(failure),
+        };
+        writeln!(self.out, "{at:7.1} s  {} ({})", injected.fault, injected.targets.join(", "))?;
+        let entry = self.effects.entry(injected.fault.clone()).or_default();
+        entry.0 += 1;
+        match injected.over {
+            Some(effect) => {
+                writeln!(self.out, "           {}", verdict::in_words(&effect))?;
+                entry.1.push(effect);
+            }
+            None => self.in_force.push((Instant::now() + step.hold, injected.id)),
+        }
+        Ok(())
+    }
+
+    fn heal_due(&mut self, began: Instant) -> Result<(), Failure> {
+        let now = Instant::now();
+        while let Some(place) = self.in_force.iter().position(|(end, _)| *end <= now) {
+            let (_, id) = self.in_force.remove(place);
+            let healed = self.cluster.heal(id)?;
+            let at = began.elapsed().as_secs_f64();
+            writeln!(self.out, "{at:7.1} s  healed: {}: {}", healed.fault, verdict::in_words(&healed.effect))?;
+            self.effects.entry(healed.fault).or_default().1.push(healed.effect);
+        }
+        Ok(())
+    }
+
+    fn heal_all(&mut self) -> Result<(), Failure> {
+        self.in_force.clear();
+        for healed in self.cluster.heal_all()? {
+            self.effects.entry(healed.fault).or_default().1.push(healed.effect);
+        }
+        Ok(())
+    }
+
+    /// With nothing broken any more, clients go on until the nodes have come together: they must be served again.
+    fn settle(&mut self, crew: &Crew, artifacts: &mut Artifacts) -> Result<(), Failure> {
+        self.cluster.wait_healthy(CONVERGE_MAX)?;
+        let ops = crew.take(TURN).map_err(|why| Ending::Io.says(why))?;
+        self.keep(ops, artifacts)
+    }
+
+    fn keep(&mut self, ops: Vec<Op>, artifacts: &mut Artifacts) -> Result<(), Failure> {
+        artifacts.record(&ops)?;
+        self.done += ops.len();
+        self.ops.extend(ops);
+        Ok(())
+    }
+}
+
+/// One line that is written again and again, on a terminal.
+struct Live {
+    is_terminal: bool,
+    shown: bool,
+    last: Instant,
+    done: usize,
+}
+
+impl Live {
+    fn new() -> Live {
+        Live { is_terminal: io::stderr().is_terminal(), shown: false, last: Instant::now(), done: 0 }
+    }
+
+    fn show(&mut self, at: Duration, done: usize, cluster: &Cluster, observer: &Observer) {
+        if !self.is_terminal || self.last.elapsed() < LIVE_EVERY {
+            return;
+        }
+        let rate = (done - self.done) as f64 / self.last.elapsed().as_secs_f64();
+        (self.last, self.done, self.shown) = (Instant::now(), done, true);
+        let leader = observer.last().map_or("no leader yet".into(), |seen| format!("{} leads t{}", seen.leader, seen.term));
+        let faults: Vec<String> =
+            cluster.faults().into_iter().map(|fault| format!("{} ({})", fault.fault, fault.targets.join(","))).collect();
+        eprint!("\r\x1b[K{:7.1} s  {rate:6.0} calls/s  {leader}  {}", at.as_secs_f64(), faults.join("; "));
+    }
+
+    fn clear(&mut self) {
+        if std::mem::take(&mut self.shown) {
+            eprint!("\r\x1b[K");
+        }
+    }
+}

@@ -1,0 +1,216 @@
+//! The clients of a run: a thread each, a real Clerk each, and one clock for all. What they ask and are told goes to one place.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{self, Receiver, Sender};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use checker::{Call, Name, Op, Outcome};
+use fastrand::Rng;
+use kvcli::{Clerk, ClerkError, Options, Token};
+
+use super::perform::{Ended, perform, settle};
+use super::workload::{Rotation, Script, Workload};
+
+/// What all clients of a run have in common.
+#[derive(Clone)]
+pub(crate) struct Duty {
+    pub(crate) workload: Workload,
+    /// Of every node, `HOST:PORT`.
+    pub(crate) endpoints: Vec<String>,
+    pub(crate) clients: usize,
+    /// Calls per second, of all clients together; `None`: as many as are answered.
+    pub(crate) rate: Option<u32>,
+    /// Bounds a call, with its retries.
+    pub(crate) timeout: Duration,
+    pub(crate) seed: u64,
+    /// When time began: every interval of the history is on this clock.
+    pub(crate) start: Instant,
+    /// Where a client's thread goes before it opens a socket.
+    pub(crate) enter: Arc<dyn Fn(usize) -> io::Result<()> + Send + Sync>,
+}
+
+/// Of the session workload: the longest wait before an unknown write is settled.
+const SETTLE_AFTER_MAX: Duration = Duration::from_secs(8);
+/// Behind this it no longer has a right to be settled: the run is over.
+const SETTLE_TRIES_MAX: usize = 3;
+
+/// Clients at work.
+pub(crate) struct Crew {
+    threads: Vec<JoinHandle<()>>,
+    stop: Arc<AtomicBool>,
+    ops: Receiver<Result<Op, String>>,
+}
+
+impl Crew {
+    /// Sends them to work.
+    pub(crate) fn start(duty: &Duty) -> io::Result<Crew> {
+        let (sender, ops) = mpsc::channel();
+        let stop = Arc::new(AtomicBool::new(false));
+        let rotation = Arc::new(Rotation::default());
+        let mut threads = Vec::new();
+        for number in 0..duty.clients {
+            let client = Client {
+                script: Script::new(duty.workload, number, duty.seed, Arc::clone(&rotation)),
+                number,
+                lives: 0,
+                rng: Rng::with_seed(duty.seed.wrapping_add(number as u64 * 7919)),
+                duty: duty.clone(),
+                stop: Arc::clone(&stop),
+                ops: sender.clone(),
+                unsettled: Vec::new(),
+            };
+            let name = format!("client {number}");
+            threads.push(std::thread::Builder::new().name(name).spawn(move || client.work())?);
+        }
+        Ok(Crew { threads, stop, ops })
+    }
+
+    /// What has ended since it was last asked for, after waiting for at most so long. `Err`: this machine failed a client.
+    pub(crate) fn take(&self, wait: Duration) -> Result<Vec<Op>, String> {
+        let mut ops = Vec::new();
+        if let Ok(first) = self.ops.recv_timeout(wait) {
+            ops.push(first?);
+        }
+        for op in self.ops.try_iter() {
+            ops.push(op?);
+        }
+        Ok(ops)
+    }
+
+    /// Lets every client finish the call that it is in; what ended meanwhile.
+    pub(crate) fn stop(self) -> Result<Vec<Op>, String> {
+        self.stop.store(true, Ordering::Relaxed);
+        for thread in self.threads {
+            thread.join().map_err(|_| "a client's thread panicked".to_owned())?;
+        }
+        self.ops.try_iter().collect()
+    }
+}
+
+struct Client {
+    script: Script,
+    number: usize,
+    /// Identities so far: whoever does not know what became of a call goes on as somebody else.
+    lives: u64,
+    rng: Rng,
+    duty: Duty,
+    stop: Arc<AtomicBool>,
+    ops: Sender<Result<Op, String>>,
+    unsettled: Vec<Unsettled>,
+}
+
+/// A write of the session workload whose outcome is to be learned later.
+struct Unsettled {
+    op: Op,
+    token: Token,
+    due: Instant,
+    tries: usize,
+}
+
+impl Client {
+    fn work(mut self) {
+        if let Err(error) = self.try_work() {
+            let _ = self.ops.send(Err(format!("client {}: {error}", self.number))); // nobody listens: the run is over
+        }
+    }
+
+    fn try_work(&mut self) -> Result<(), String> {
+        (self.duty.enter)(self.number).map_err(|error| format!("cannot enter the clients' network namespace: {error}"))?;
+        let mut clerk = self.clerk()?;
+        // Calls are due at fixed times: a slow one does not slow down those behind it for good, it delays them.
+        let pace = self.duty.rate.map(|rate| Duration::from_secs(1) * u32::try_from(self.duty.clients).unwrap_or(1) / rate.max(1));
+        let mut due = Instant::now() + pace.unwrap_or_default().mul_f64(self.rng.f64());
+        while !self.stop.load(Ordering::Relaxed) {
+            if let Some(pace) = pace {
+                std::thread::sleep(due.saturating_duration_since(Instant::now()).min(Duration::from_millis(100)));
+                if Instant::now() < due {
+                    continue;
+                }
+                due = (due + pace).max(Instant::now() - Duration::from_secs(1));
+            }
+            self.settle_due()?;
+            let call = self.script.next();
+            let begun = self.now_ns();
+            let ended = perform(&mut clerk, &call, self.duty.timeout);
+            let is_unknown = ended.outcome == Outcome::Unknown;
+            self.record(call, begun, ended)?;
+            if is_unknown {
+                self.lives += 1;
+                clerk = self.clerk()?;
+            }
+        }
+        for unsettled in std::mem::take(&mut self.unsettled) {
+            self.send(unsettled.op)?;
+        }
+        Ok(())
+    }
+
+    /// A new identity: a new session, and the nodes in another order.
+    fn clerk(&mut self) -> Result<Clerk, String> {
+        let mut endpoints = self.duty.endpoints.clone();
+        self.rng.shuffle(&mut endpoints);
+        let options = Options { timeout: self.duty.timeout, ..Options::default() };
+        Clerk::new(endpoints, options).map_err(|error: ClerkError| error.to_string())
+    }
+
+    fn now_ns(&self) -> u64 {
+        u64::try_from(self.duty.start.elapsed().as_nanos()).unwrap_or(u64::MAX)
+    }
+
+    fn record(&mut self, call: Call, begun: u64, ended: Ended) -> Result<(), String> {
+        if let Some(error) = ended.local {
+            return Err(error);
+        }
+        let is_read = call.is_read();
+        let op = Op::new(Name::Text(format!("c{}.{}", self.number, self.lives).into()), call, begun);
+        let op = self.ended(op, ended.outcome, ended.position, ended.version);
+        if let Outcome::Ok(answer) = &op.outcome {
+            self.script.learn(&op.call, answer);
+        }
+        match ended.token {
+            Some(token) if self.duty.workload == Workload::Session && !is_read => {
+                let due = Instant::now() + SETTLE_AFTER_MAX.mul_f64(self.rng.f64());
+                self.unsettled.push(Unsettled { op, token, due, tries: 0 });
+                Ok(())
+            }
+            _ => self.send(op),
+        }
+    }
+
+    fn ended(&self, mut op: Op, outcome: Outcome, position: Option<u64>, version: Option<u64>) -> Op {
+        // An unknown write may happen at any time from now on: it has no end.
+        op.return_ns = (outcome != Outcome::Unknown).then(|| self.now_ns());
+        (op.outcome, op.position, op.version) = (outcome, position, version);
+        op
+    }
+
+    fn send(&self, op: Op) -> Result<(), String> {
+        self.ops.send(Ok(op)).map_err(|_| "the run has ended".into())
+    }
+
+    /// Somebody else, at another node, finishes what was left unknown.
+    fn settle_due(&mut self) -> Result<(), String> {
+        let Some(place) = self.unsettled.iter().position(|unsettled| unsettled.due <= Instant::now()) else { return Ok(()) };
+        let Unsettled { op, token, tries, .. } = self.unsettled.swap_remove(place);
+        let ended = settle(&mut self.clerk()?, token, &op.call, self.duty.timeout);
+        if let Some(error) = ended.local {
+            return Err(error);
+        }
+        match (ended.outcome, ended.token) {
+            (Outcome::Unknown, Some(token)) if tries + 1 < SETTLE_TRIES_MAX => {
+                let due = Instant::now() + SETTLE_AFTER_MAX.mul_f64(self.rng.f64());
+                self.unsettled.push(Unsettled { op, token, due, tries: tries + 1 });
+                Ok(())
+            }
+            // It did not happen by this attempt; an earlier one may still be on its way.
+            (Outcome::Fail | Outcome::Unknown, _) => self.send(op),
+            (outcome @ Outcome::Ok(_), _) => {
+                let op = self.ended(op, outcome, ended.position, ended.version);
+                self.send(op)
+            }
+        }
+    }
+}

@@ -1,0 +1,186 @@
+//! Which fault when: drawn from the seed, before the run begins. What the faults then really did is in `faults.jsonl`.
+
+use std::time::Duration;
+
+use fastrand::Rng;
+use serde::Serialize;
+use serde::ser::SerializeStruct as _;
+
+use crate::fault::Fault;
+
+/// A fault, when it begins and how long it stays.
+#[derive(Clone, PartialEq, Debug)]
+pub(crate) struct Step {
+    pub(crate) at: Duration,
+    pub(crate) hold: Duration,
+    pub(crate) fault: Fault,
+}
+
+impl Serialize for Step {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let ms = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+        let mut line = serializer.serialize_struct("Step", 3)?;
+        line.serialize_field("at_ms", &ms(self.at))?;
+        line.serialize_field("for_ms", &ms(self.hold))?;
+        line.serialize_field("inject", &self.fault.to_string())?;
+        line.end()
+    }
+}
+
+/// A kind of fault that may be drawn.
+pub(crate) struct Kind {
+    /// As `--faults` has it.
+    pub(crate) name: &'static str,
+    /// The forms that it takes.
+    forms: &'static [&'static str],
+    /// Whether it takes so much of the cluster that another fault beside it would prove nothing: both of them would have to be excused.
+    alone: bool,
+    /// Whether a leader that it hits is replaced.
+    deposes: bool,
+}
+
+/// In the order of the help.
+pub(crate) const KINDS: [Kind; 17] = [
+    Kind { name: "kill", forms: &["kill leader", "kill leader", "kill follower", "kill minority", "kill all"], alone: true, deposes: true },
+    Kind { name: "restart", forms: &["restart leader", "restart one", "restart all"], alone: true, deposes: true },
+    Kind { name: "crash-loop", forms: &["crash-loop one", "crash-loop leader"], alone: true, deposes: true },
+    Kind { name: "pause", forms: &["pause leader", "pause leader", "pause follower", "pause minority"], alone: false, deposes: true },
+    Kind {
+        name: "partition",
+        forms: &[
+            "partition leader",
+            "partition halves",
+            "partition minority",
+            "partition ring",
+            "partition bridge",
+            "partition clients leader",
+        ],
+        alone: false,
+        deposes: true,
+    },
+    Kind { name: "one-way", forms: &["one-way leader follower", "one-way follower leader"], alone: false, deposes: false },
+    Kind { name: "loss", forms: &["loss 5% all", "loss 30% one"], alone: false, deposes: false },
+    Kind { name: "reset", forms: &["reset one", "reset leader"], alone: false, deposes: false },
+    Kind { name: "delay", forms: &["delay 20ms all", "delay 100ms one"], alone: false, deposes: false },
+    Kind { name: "jitter", forms: &["jitter 30ms all"], alone: false, deposes: false },
+    Kind { name: "reorder", forms: &["reorder 10% all"], alone: false, deposes: false },
+    Kind { name: "duplicate", forms: &["duplicate 10% all"], alone: false, deposes: false },
+    Kind { name: "rate", forms: &["rate 128KiB one"], alone: false, deposes: false },
+    Kind { name: "truncate", forms: &["truncate follower"], alone: true, deposes: false },
+    Kind { name: "flip", forms: &["flip follower"], alone: true, deposes: false },
+    Kind { name: "disk-full", forms: &["disk-full one", "disk-full leader"], alone: true, deposes: false },
+    Kind { name: "wipe", forms: &["wipe follower"], alone: true, deposes: false },
+];
+
+/// What a run does unless told.
+pub(crate) const DEFAULT_KINDS: [&str; 3] = ["kill", "pause", "partition"];
+
+/// The kind of this name.
+pub(crate) fn kind(name: &str) -> Option<&'static Kind> {
+    KINDS.iter().find(|kind| kind.name == name)
+}
+
+/// Clients work so long undisturbed at first: what is broken later must have been whole.
+const QUIET: Duration = Duration::from_secs(2);
+/// The last fault ends so long before the clients do: they see the cluster come back.
+const AFTERWARDS: Duration = Duration::from_secs(1);
+
+/// Whether there is anything that this form could break in a cluster of so many nodes.
+fn fits(form: &str, nodes: usize) -> bool {
+    match nodes {
+        1 | 2 => ["leader", "one", "all"].iter().any(|whom| form.ends_with(&format!(" {whom}"))) && form != "partition leader",
+        3 => form != "partition ring",
+        _ => true,
+    }
+}
+
+/// Draws a run of this length. Every kind comes before any comes twice as often as another.
+pub(crate) fn draw(names: &[String], nodes: usize, time: Duration, seed: u64) -> Vec<Step> {
+    let mut rng = Rng::with_seed(seed);
+    let forms = |kind: &Kind| kind.forms.iter().copied().filter(|form| fits(form, nodes)).collect::<Vec<&str>>();
+    let kinds: Vec<&Kind> = names.iter().filter_map(|name| kind(name)).filter(|kind| !forms(kind).is_empty()).collect();
+    let mut steps = Vec::new();
+    let mut deck: Vec<&Kind> = Vec::new();
+    let (mut at, end) = (QUIET, time.saturating_sub(AFTERWARDS));
+    while !kinds.is_empty() {
+        if deck.is_empty() {
+            deck.clone_from(&kinds);
+            rng.shuffle(&mut deck);
+        }
+        let Some(drawn) = deck.pop() else { break };
+        // In a short run faults are short too, so that there are several.
+        let hold = Duration::from_millis(rng.u64(700..4_000)).min(time / 8);
+        if at + hold > end {
+            break;
+        }
+        let form = rng.choice(forms(drawn)).expect("only such kinds are drawn");
+        let fault = Fault::parse(&form.split(' ').collect::<Vec<_>>()).expect("our own words");
+        steps.push(Step { at, hold, fault });
+        // Sometimes the next begins before this has ended.
+        let overlaps = !drawn.alone && deck.last().is_some_and(|next| !next.alone) && rng.u32(..3) == 0;
+        at += if overlaps { hold / 2 } else { hold + Duration::from_millis(rng.u64(200..1_500)).min(time / 16) };
+    }
+    steps
+}
+
+/// Whether one of these replaces the leader, if it does what it is meant to.
+pub(crate) fn deposes(steps: &[Step]) -> bool {
+    steps.iter().any(|step| {
+        let words = step.fault.to_string();
+        let name = words.split(' ').next().unwrap_or_default();
+        let hits = ["leader", "all", "halves"].iter().any(|whom| words.ends_with(&format!(" {whom}")));
+        // Shorter than an election timeout, and nobody notices.
+        hits && words != "partition clients leader" && step.hold >= Duration::from_secs(1) && kind(name).is_some_and(|kind| kind.deposes)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn all() -> Vec<String> {
+        KINDS.iter().map(|kind| kind.name.to_owned()).collect()
+    }
+
+    #[test]
+    fn a_seed_gives_one_plan() {
+        let time = Duration::from_secs(60);
+        assert_eq!(draw(&all(), 5, time, 7), draw(&all(), 5, time, 7));
+        assert_ne!(draw(&all(), 5, time, 7), draw(&all(), 5, time, 8));
+    }
+
+    #[test]
+    fn every_kind_is_drawn_and_every_form_is_a_fault() {
+        let steps = draw(&all(), 5, Duration::from_secs(120), 7);
+        for kind in &KINDS {
+            assert!(steps.iter().any(|step| step.fault.to_string().starts_with(kind.name)), "{} in {steps:?}", kind.name);
+            for form in kind.forms {
+                Fault::parse(&form.split(' ').collect::<Vec<_>>()).expect(form);
+            }
+        }
+    }
+
+    #[test]
+    fn faults_begin_after_a_quiet_time_and_end_before_the_clients_do() {
+        for seed in 0..200 {
+            let time = Duration::from_secs(5 + seed % 60);
+            let steps = draw(&all(), 1 + usize::try_from(seed % 7).expect("a few"), time, seed);
+            assert!(!steps.is_empty(), "{time:?}");
+            assert!(steps.iter().all(|step| step.at >= QUIET && step.at + step.hold <= time - AFTERWARDS), "{steps:?}");
+        }
+    }
+
+    #[test]
+    fn what_takes_too_much_of_a_cluster_comes_alone() {
+        for seed in 0..200 {
+            let steps = draw(&all(), 5, Duration::from_secs(120), seed);
+            for pair in steps.windows(2).filter(|pair| pair[1].at < pair[0].at + pair[0].hold) {
+                for step in pair {
+                    let words = step.fault.to_string();
+                    let kind = kind(words.split(' ').next().expect("a name")).expect("a kind");
+                    assert!(!kind.alone, "{pair:?}");
+                }
+            }
+        }
+    }
+}
