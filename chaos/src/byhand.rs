@@ -100,6 +100,9 @@ pub(crate) struct UpArgs {
     /// How long the nodes may take to follow one leader.
     #[arg(long, default_value = "60s", value_parser = humantime::parse_duration)]
     wait: Duration,
+    /// Stop the cluster when this process has ended.
+    #[arg(long, value_name = "PID")]
+    with: Option<u32>,
     /// More arguments for `kvnode run`.
     #[arg(last = true, value_name = "ARGS")]
     run_args: Vec<String>,

@@ -15,10 +15,12 @@ struct Tool {
     works: fn() -> bool,
 }
 
-const TOOLS: [Tool; 5] = [
+const TOOLS: [Tool; 7] = [
     Tool { facility: "iptables", program: "iptables", package: "iptables", works: || shell::output("iptables", &["-w", "-S"]).is_some() },
     Tool { facility: "mount", program: "unshare", package: "util-linux", works: mount_works },
     Tool { facility: "netns", program: "ip", package: "iproute2", works: netns_works },
+    Tool { facility: "tun", program: "ip", package: "iproute2", works: tun_works },
+    Tool { facility: "userns", program: "setpriv", package: "util-linux", works: userns_works },
     Tool { facility: "ptrace", program: "strace", package: "strace", works: strace_works },
     Tool {
         facility: "systemd-analyze",
@@ -48,7 +50,9 @@ impl Host {
         host.facts.push(("rustc", shell::output("rustc", &["--version"]).unwrap_or_default().trim().into()));
         for tool in &TOOLS {
             let found = if !installed(tool.program) {
-                host.missing_packages.push(tool.package);
+                if !host.missing_packages.contains(&tool.package) {
+                    host.missing_packages.push(tool.package);
+                }
                 format!("{} is not installed (package {})", tool.program, tool.package)
             } else if (tool.works)() {
                 "usable".into()
@@ -113,6 +117,18 @@ fn netns_works() -> bool {
         shell::output("ip", &["netns", "delete", &name]);
     }
     added
+}
+
+/// An interface whose other end is a descriptor, in a network namespace that ends with the command.
+fn tun_works() -> bool {
+    shell::output("unshare", &["--net", "ip", "tuntap", "add", "kv0", "mode", "tun"]).is_some()
+}
+
+/// Namespaces for somebody who is not root, and is root in there.
+fn userns_works() -> bool {
+    let nobody = ["--reuid=65534", "--regid=65534", "--clear-groups"];
+    let inside = ["unshare", "--user", "--map-root-user", "--net", "--mount", "--pid", "--fork", "ip", "link", "set", "lo", "up"];
+    shell::output("setpriv", &[&nobody[..], &inside[..]].concat()).is_some()
 }
 
 /// A file system of our own, in a namespace that nobody else sees and that ends with its last process.

@@ -44,10 +44,14 @@ struct Tier {
 }
 
 const TIERS: [Tier; 3] = [
-    Tier { name: "1 units, scripts, properties", cargo: &["--workspace", "--exclude", "sim", "--exclude", "tests"], libtest: &[] },
+    Tier {
+        name: "1 units, scripts, properties",
+        cargo: &["--workspace", "--exclude", "sim", "--exclude", "chaos", "--exclude", "tests"],
+        libtest: &[],
+    },
     Tier { name: "2 simulation", cargo: &["-p", "sim"], libtest: &[] },
     // Three at a time on two cores: a real cluster mostly waits, for disks and for elections.
-    Tier { name: "3 real processes", cargo: &["-p", "tests"], libtest: &["--test-threads=3"] },
+    Tier { name: "3 real processes", cargo: &["-p", "tests", "-p", "chaos"], libtest: &["--test-threads=3"] },
 ];
 
 /// What became of a tier.

@@ -12,7 +12,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 use super::CleanArgs;
-use super::control::{Connection, SOCKET};
+use super::control::{Connection, Request, SOCKET};
 use super::lock;
 use super::supervise::PID;
 use crate::ending::{Ending, Failure};
@@ -31,7 +31,7 @@ pub(super) fn clean(args: &CleanArgs) -> Result<Ending, Failure> {
     let is_up = || Ending::Usage.says(format!("the cluster in {shown} is up: `chaos down --dir {shown}`, or say --force"));
     if args.force {
         kill_supervisor(dir)?;
-    } else if Connection::to(dir).is_ok() {
+    } else if answers(dir) {
         return Err(is_up());
     }
     let deadline = Instant::now() + END_WAIT;
@@ -66,6 +66,11 @@ pub(super) fn clean(args: &CleanArgs) -> Result<Ending, Failure> {
     }
     writeln!(out, "{shown} is clean")?;
     Ok(Ending::Passed)
+}
+
+/// Whether a supervisor is at work. One that was killed may still be there for a moment, and does not answer.
+fn answers(dir: &Path) -> bool {
+    Connection::to(dir).and_then(|mut connection| connection.ask(&Request::Host { name: "chaos".into() })).is_ok()
 }
 
 /// If there is one.

@@ -32,6 +32,35 @@ struct Supervisor {
     cluster: Cluster,
     backend: &'static str,
     seed: u64,
+    /// When it ends, so do we.
+    with: Option<Process>,
+}
+
+/// One that is not our child.
+struct Process {
+    stat: String,
+    /// Another process may get its number, but not its beginning.
+    begun: String,
+}
+
+impl Process {
+    fn of(pid: u32) -> Result<Process, Failure> {
+        let stat = format!("/proc/{pid}/stat");
+        let begun = begun(&stat).ok_or_else(|| Ending::Usage.says(format!("--with {pid}: there is no such process")))?;
+        Ok(Process { stat, begun })
+    }
+
+    fn has_ended(&self) -> bool {
+        begun(&self.stat).as_ref() != Some(&self.begun)
+    }
+}
+
+/// When a process began; `None`: it has ended, whether or not its parent knows.
+fn begun(stat: &str) -> Option<String> {
+    let stat = std::fs::read_to_string(stat).ok()?;
+    // 42 (name) S 1 ...: the name is whatever stands between the first and the last parenthesis; the start is the 22nd field.
+    let rest: Vec<&str> = stat.rsplit_once(") ")?.1.split(' ').collect();
+    (rest[0] != "Z").then(|| rest.get(19).map(|field| (*field).to_owned()))?
 }
 
 pub(super) fn supervise(args: UpArgs) -> Result<Ending, Failure> {
@@ -65,6 +94,7 @@ fn start(args: UpArgs) -> Result<(Supervisor, UnixListener, Lock), Failure> {
         return Err(Ending::Usage.says(format!("a cluster in {shown} was killed: first `chaos clean --dir {shown}`")));
     }
     std::fs::write(args.dir.join(PID), format!("{}\n", std::process::id())).map_err(cannot("write the pid file"))?;
+    let with = args.with.map(Process::of).transpose()?;
     let seed = args.seed.unwrap_or_else(|| fastrand::u64(..));
     let mut cluster = Cluster::start(Options {
         kvnode: args.kvnode,
@@ -79,7 +109,7 @@ fn start(args: UpArgs) -> Result<(Supervisor, UnixListener, Lock), Failure> {
     cluster.wait_healthy(args.wait)?;
     let backend = super::show::backend(cluster.network().backend());
     let listener = listen(&args.dir).map_err(cannot("listen to commands"))?;
-    Ok((Supervisor { cluster, backend, seed }, listener, lock))
+    Ok((Supervisor { cluster, backend, seed, with }, listener, lock))
 }
 
 fn listen(dir: &Path) -> io::Result<UnixListener> {
@@ -115,6 +145,11 @@ impl Supervisor {
             if let Err(failure) = self.cluster.turn() {
                 let _ = writeln!(io::stderr(), "chaos: {failure}"); // and goes on: what is left can still be healed
             }
+            if self.with.as_ref().is_some_and(Process::has_ended) {
+                self.cluster.stop()?;
+                remove_signs(dir);
+                return Ok(Ending::Passed);
+            }
             let Ok((stream, _)) = listener.accept() else { continue };
             if self.answer(stream, dir) {
                 return Ok(Ending::Passed);
@@ -129,9 +164,7 @@ impl Supervisor {
         let outcome = self.act(request);
         let is_over = is_last && outcome.is_ok();
         if is_over {
-            for name in [SOCKET, PID] {
-                let _ = std::fs::remove_file(dir.join(name)); // a stale one harms nobody
-            }
+            remove_signs(dir);
         }
         let line = serde_json::to_string(&Reply::of(outcome)).unwrap_or_default();
         let _ = writeln!(&stream, "{line}"); // who has gone does not want to know
@@ -192,6 +225,13 @@ impl Supervisor {
             "processes": format!("/proc/{}/ns/pid", self.cluster.holder()), "endpoints": self.cluster.endpoints(),
             "mark": self.cluster.mark(),
         }))
+    }
+}
+
+/// That somebody is here.
+fn remove_signs(dir: &Path) {
+    for name in [SOCKET, PID] {
+        let _ = std::fs::remove_file(dir.join(name)); // a stale one harms nobody
     }
 }
 

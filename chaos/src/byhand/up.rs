@@ -52,6 +52,7 @@ impl UpArgs {
         words.extend(self.kvnode.iter().map(|path| format!("--kvnode={}", path.display())));
         words.extend(self.net.map(|net| format!("--net={}", show::backend(net))));
         words.extend(self.seed.map(|seed| format!("--seed={seed}")));
+        words.extend(self.with.map(|pid| format!("--with={pid}")));
         words.push("--".to_owned());
         words.extend(self.run_args.iter().cloned());
         words

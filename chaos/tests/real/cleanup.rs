@@ -1,0 +1,211 @@
+//! Killed at any moment, chaos leaves nothing; and outside its own namespaces nothing ever was.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use fastrand::Rng;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use tests::wait::{PATIENCE, let_pass, wait_until};
+use tests::{Ran, host, place, process, programs};
+
+use crate::up::lacks;
+
+/// A stand-in for the host: network and mount namespaces in which nobody but us changes anything, so that any trace is chaos's.
+struct Outside {
+    holder: Child,
+}
+
+impl Outside {
+    fn new() -> Outside {
+        let mut command = Command::new("unshare");
+        // Shared, as systemd has it: what is mounted below would show here, unless chaos sees to it.
+        let setup = "mount --make-rshared / && ip link set lo up && echo ready && exec sleep infinity";
+        command.args(["--net", "--mount", "sh", "-c", setup]);
+        command.stdin(Stdio::null()).stdout(Stdio::piped());
+        let mut holder = process::spawn(command).expect("unshare starts");
+        let mut ready = String::new();
+        std::io::BufRead::read_line(&mut std::io::BufReader::new(holder.stdout.take().expect("a pipe")), &mut ready).expect("it says so");
+        assert_eq!(ready, "ready\n");
+        Outside { holder }
+    }
+
+    fn command(&self, program: impl AsRef<std::ffi::OsStr>) -> Command {
+        let mut command = programs::command("nsenter");
+        command.args(["--target", &self.holder.id().to_string(), "--net", "--mount", "--"]).arg(program);
+        command
+    }
+
+    /// Interfaces, addresses, routes, rules and mounts.
+    fn look(&self) -> String {
+        let show = |program: &str, args: &[&str]| {
+            let mut command = self.command(program);
+            command.args(args);
+            String::from_utf8(Ran::run(command, b"").expect_code(0).stdout).expect("text")
+        };
+        let rules: String = show("iptables-save", &[]).lines().filter(|line| !line.starts_with('#')).collect();
+        [show("ip", &["-o", "link"]), show("ip", &["-o", "addr"]), show("ip", &["route"]), rules, show("cat", &["/proc/self/mountinfo"])]
+            .join("\n--\n")
+    }
+}
+
+impl Drop for Outside {
+    fn drop(&mut self) {
+        let _ = self.holder.kill();
+        let _ = self.holder.wait();
+    }
+}
+
+/// `chaos` on that host.
+fn chaos(outside: &Outside, dir: &Path, words: &[&str]) -> Command {
+    let mut command = outside.command(env!("CARGO_BIN_EXE_chaos"));
+    command.arg(words[0]).arg("--dir").arg(dir).args(&words[1..]);
+    command
+}
+
+fn up_words() -> [String; 3] {
+    [format!("--kvnode={}", programs::kvnode().display()), crate::up::with_us(), "--seed=7".into()]
+}
+
+/// Processes that belong to the runs of a directory: those that carry a mark of its journal, and those that have it on their command line.
+fn processes(dir: &Path) -> Vec<String> {
+    let journal = std::fs::read_to_string(dir.join("undo.jsonl")).unwrap_or_default();
+    let mark = |line: &str| line.split("\"end_marked\":\"").nth(1).and_then(|rest| rest.split('"').next()).map(str::to_owned);
+    let marks: BTreeSet<String> = journal.lines().filter_map(mark).collect();
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir("/proc").expect("/proc") {
+        let path = entry.expect("an entry").path();
+        let read =
+            |name: &str| std::fs::read(path.join(name)).map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default();
+        let (environment, line) = (read("environ"), read("cmdline"));
+        let is_marked = environment.split('\0').filter_map(|variable| variable.strip_prefix("CHAOS_RUN=")).any(|mark| marks.contains(mark));
+        let is_ours = line.contains(dir.to_str().expect("text")) && line.contains("supervise");
+        if is_marked || is_ours {
+            found.push(format!("{}: {}", path.display(), line.replace('\0', " ")));
+        }
+    }
+    found
+}
+
+/// The network namespaces that any process is in, or has open.
+fn networks() -> BTreeSet<String> {
+    let mut seen = BTreeSet::new();
+    for entry in std::fs::read_dir("/proc").expect("/proc") {
+        let path = entry.expect("an entry").path();
+        let link = |path: &Path| std::fs::read_link(path).map(|link| link.to_string_lossy().into_owned());
+        seen.extend(link(&path.join("ns/net")));
+        let descriptors = std::fs::read_dir(path.join("fd")).into_iter().flatten().flatten();
+        seen.extend(descriptors.filter_map(|entry| link(&entry.path()).ok()).filter(|link| link.starts_with("net:")));
+    }
+    seen
+}
+
+/// What the supervisor and the nodes of a directory live in.
+fn networks_of(dir: &Path) -> BTreeSet<String> {
+    let pid_files = ["pid", "n1.pid", "n2.pid", "n3.pid"].map(|name| std::fs::read_to_string(dir.join(name)));
+    let network = |pid: String| std::fs::read_link(format!("/proc/{}/ns/net", pid.trim())).ok();
+    pid_files.into_iter().flatten().filter_map(network).map(|link| link.to_string_lossy().into_owned()).collect()
+}
+
+fn kill_supervisor(dir: &Path) -> bool {
+    let pid = std::fs::read_to_string(dir.join("pid")).ok().and_then(|text| text.trim().parse::<i32>().ok());
+    pid.is_some_and(|pid| kill(Pid::from_raw(pid), Signal::SIGKILL).is_ok())
+}
+
+#[test]
+fn killed_at_any_moment_chaos_leaves_nothing_and_outside_nothing_ever_was() {
+    let name = "killed_at_any_moment_chaos_leaves_nothing_and_outside_nothing_ever_was";
+    if lacks(name) || host::lacks("iptables", name) {
+        return;
+    }
+    let mut random = Rng::with_seed(host::seed());
+    let outside = Outside::new();
+    let before = outside.look();
+    let [kvnode, with, seed] = up_words();
+    let (mut killed_starting, mut killed_up) = (0, 0);
+    for round in 0..16 {
+        let dir = place::directory();
+        let dir = dir.path();
+        let backend = if random.bool() { "--net=tun" } else { "--net=iptables" };
+        let mut command = chaos(&outside, dir, &["up", "--nodes=3", &kvnode, &with, &seed, backend]);
+        command.stdout(Stdio::null()).stderr(Stdio::null());
+        let mut starting = process::spawn(command).expect("chaos up starts");
+        // Half of them while they start, the others while they break something.
+        let mut lived_in = BTreeSet::new();
+        if round % 2 == 0 {
+            wait_until("there is a supervisor", PATIENCE, || dir.join("pid").exists());
+            let_pass(Duration::from_millis(random.u64(0..500)));
+            lived_in.extend(networks_of(dir));
+            killed_starting += u32::from(kill_supervisor(dir));
+            let _ = starting.wait();
+        } else {
+            assert!(starting.wait().expect("a child").success());
+            lived_in.extend(networks_of(dir));
+            assert!(lived_in.len() == 4 && outside.look() == before, "hosts of their own, and nothing of it outside: {lived_in:?}");
+            let mut others = Vec::new();
+            // A command of the user's, too, that would outlive everything, and its child.
+            let words = ["exec", "--", "sh", "-c", "sleep 1000 & exec sleep 1001"];
+            let faults = ["wipe one", "disk-full one", "truncate one", "partition halves", "pause all", "crash-loop all", "loss 10%"];
+            for words in [&words[..], &["inject"]] {
+                let mut words = words.to_vec();
+                if words == ["inject"] {
+                    words.extend(faults[random.usize(0..faults.len())].split(' '));
+                }
+                let mut command = chaos(&outside, dir, &words);
+                command.stdout(Stdio::null()).stderr(Stdio::null());
+                others.push(process::spawn(command).expect("chaos starts"));
+            }
+            let_pass(Duration::from_millis(random.u64(0..400)));
+            lived_in.extend(networks_of(dir));
+            killed_up += u32::from(kill_supervisor(dir));
+            for mut other in others {
+                let _ = other.wait(); // the command was killed, the fault may have been told so
+            }
+        }
+        // Nothing needs to be swept up for that, nor does it harm to sweep at once.
+        let ends_by_itself = random.bool();
+        if ends_by_itself {
+            wait_until("all processes have ended", PATIENCE, || processes(dir).is_empty());
+        }
+        let cleaned = Ran::run(chaos(&outside, dir, &["clean"]), b"").expect_code(0);
+        assert!(!ends_by_itself || !String::from_utf8_lossy(&cleaned.stdout).contains("processes"), "{cleaned}");
+        assert_eq!(processes(dir), Vec::<String>::new());
+        assert_eq!(outside.look(), before);
+        lived_in.remove(&networks_of_holder(&outside));
+        let left: Vec<String> = networks().intersection(&lived_in).cloned().collect();
+        assert_eq!(left, Vec::<String>::new(), "of {lived_in:?}");
+        let odd = |entry: &str| entry.contains("wiped") || entry.ends_with(".pid") || ["control", "pid"].contains(&entry);
+        let entries = std::fs::read_dir(dir).expect("a directory").map(|entry| entry.expect("an entry").file_name());
+        let odd: Vec<String> = entries.map(|name| name.to_string_lossy().into_owned()).filter(|name| odd(name)).collect();
+        assert_eq!(odd, Vec::<String>::new());
+    }
+    assert!(killed_starting >= 4 && killed_up == 8, "{killed_starting} while they started, {killed_up} later");
+}
+
+/// Until it makes its own, a supervisor is in that of who started it.
+fn networks_of_holder(outside: &Outside) -> String {
+    std::fs::read_link(format!("/proc/{}/ns/net", outside.holder.id())).expect("a namespace").to_string_lossy().into_owned()
+}
+
+#[test]
+fn a_cluster_ends_with_the_process_it_was_told_to_end_with() {
+    if lacks("a_cluster_ends_with_the_process_it_was_told_to_end_with") {
+        return;
+    }
+    let dir = place::directory();
+    let mut sleeper = process::spawn({
+        let mut command = Command::new("sleep");
+        command.arg("1000");
+        command
+    })
+    .expect("sleep starts");
+    let mut command = crate::up::chaos(&["up", "--nodes=1", "--dir"]);
+    command.arg(dir.path()).arg(format!("--kvnode={}", programs::kvnode().display())).arg(format!("--with={}", sleeper.id()));
+    Ran::run(command, b"").expect_code(0);
+    assert_eq!(processes(dir.path()).len(), 3, "a supervisor, the holder, a node");
+    sleeper.kill().and_then(|()| sleeper.wait()).expect("it ends");
+    wait_until("all of it has ended", PATIENCE, || processes(dir.path()).is_empty());
+    assert!(!dir.path().join("control").exists());
+}

@@ -1,0 +1,10 @@
+//! Chaos on real processes: every fault has the effect that its name says, as seen by its victims, and nothing is left behind. One
+//! program, so that it is linked once.
+
+mod by_hand; // up, exec, status, down: a cluster between commands
+mod cleanup; // killed at any moment, it leaves nothing
+mod damage; // to processes and their files
+mod doctor; // what this host can do
+mod links; // between hosts
+mod ordinary; // for somebody who is not root
+mod up; // a cluster for a test

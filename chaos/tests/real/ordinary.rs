@@ -1,0 +1,69 @@
+//! For somebody who is not root: the same, inside a user namespace.
+
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+use std::process::Command;
+
+use tests::{Ran, host, programs};
+
+use crate::up::{json, with_us};
+
+/// What runs as nobody in particular: programs copied to where everybody may run them.
+struct Ordinary {
+    dir: tempfile::TempDir,
+}
+
+impl Ordinary {
+    fn new() -> Ordinary {
+        let dir = tempfile::Builder::new().prefix("kvraft-ordinary-").tempdir_in("/tmp").expect("a directory");
+        let everybody = |path: &Path, mode| std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).expect("our file");
+        everybody(dir.path(), 0o777);
+        for program in [Path::new(env!("CARGO_BIN_EXE_chaos")), &programs::kvnode(), &programs::kvcli()] {
+            let copy = dir.path().join(program.file_name().expect("a name"));
+            std::fs::copy(program, &copy).expect("a copy");
+            everybody(&copy, 0o755);
+        }
+        Ordinary { dir }
+    }
+
+    fn run(&self, words: &[&str]) -> Ran {
+        let mut command = Command::new("setpriv");
+        command.args(["--reuid=65534", "--regid=65534", "--clear-groups"]).arg(self.dir.path().join("chaos"));
+        command.args(words).current_dir(self.dir.path());
+        Ran::run(command, b"")
+    }
+}
+
+impl Drop for Ordinary {
+    fn drop(&mut self) {
+        let cleaned = self.run(&["clean", "--force"]);
+        if !std::thread::panicking() {
+            cleaned.expect_code(0);
+        }
+    }
+}
+
+#[test]
+fn an_ordinary_user_has_hosts_too() {
+    let name = "an_ordinary_user_has_hosts_too";
+    if host::lacks("userns", name) || host::lacks("iptables", name) {
+        return;
+    }
+    let ordinary = Ordinary::new();
+    let status = ordinary.run(&["doctor"]).expect_code(0);
+    assert!(String::from_utf8_lossy(&status.stdout).contains("inside a user namespace"), "{status}");
+    // The firewall works wherever this test runs; TUN devices an ordinary user may have or not.
+    ordinary.run(&["up", "--net=iptables", &with_us()]).expect_code(0);
+    let kvcli = ordinary.dir.path().join("kvcli");
+    let put = |value: &str| ordinary.run(&["exec", "--", kvcli.to_str().expect("text"), "--timeout", "20s", "put", "city", value]);
+    put("Turin").expect_code(0);
+    for words in [["inject", "partition", "leader"], ["inject", "pause", "one"], ["inject", "disk-full", "one"]] {
+        ordinary.run(&words).expect_code(0);
+        ordinary.run(&["heal"]).expect_code(0);
+        put(words[1]).expect_code(0);
+    }
+    ordinary.run(&["inject", "delay", "5ms"]).expect_code(5).expect_says(&["TUN"]);
+    let status = json(&ordinary.run(&["status", "--json"]).expect_code(0));
+    assert_eq!(status["backend"], "iptables");
+    ordinary.run(&["down"]).expect_code(0);
+}
