@@ -50,6 +50,8 @@ struct State {
     space: Option<u64>,
     sync_us: u64,
     hold_syncs: bool,
+    /// Written and taken back by crashes.
+    lost_sectors: u64,
     held: Option<FakeFile>,
     finished: Option<Outcome>,
 }
@@ -142,6 +144,11 @@ impl FakeDisk {
     /// The process is killed; the system lives on, and with it everything written.
     pub fn kill(&self) {
         self.state().crash(Fate::Kept);
+    }
+
+    /// Sectors so far that had been written, were not synced, and were something else after a crash.
+    pub fn lost_sectors(&self) -> u64 {
+        self.state().lost_sectors
     }
 
     /// Calls so far that change anything or make it durable.
@@ -282,7 +289,7 @@ impl State {
         // Killed, and not cut off: the page cache survives, with all its debts.
         if !matches!(fate, Fate::Kept) {
             for inode in &mut self.inodes {
-                inode.crash(&mut fate);
+                self.lost_sectors += inode.crash(&mut fate);
             }
             self.crash_names(&mut fate);
         }
@@ -447,7 +454,9 @@ impl Inode {
         to <= self.len.min(self.durable_len) && self.dirty.range(first..last).all(is_same) && self.lost.range(first..last).all(is_same)
     }
 
-    fn crash(&mut self, fate: &mut Fate<'_>) {
+    /// How many sectors are not as they were.
+    fn crash(&mut self, fate: &mut Fate<'_>) -> u64 {
+        let mut lost = 0;
         let torn_at = match fate {
             Fate::Torn(bytes) => usize::try_from(self.last_write_offset + *bytes).unwrap_or(usize::MAX),
             _ => 0,
@@ -466,9 +475,12 @@ impl Inode {
             if let (true, Some(written)) = (start < torn_at, &self.sectors[sector]) {
                 bytes[..torn_at - start].copy_from_slice(&written[..torn_at - start]);
             }
-            self.sectors[sector] = (bytes != [0; SECTOR_LEN]).then(|| Rc::new(bytes));
+            let left = (bytes != [0; SECTOR_LEN]).then(|| Rc::new(bytes));
+            lost += u64::from(self.sectors[sector] != left);
+            self.sectors[sector] = left;
         }
         for (sector, on_disk) in std::mem::take(&mut self.lost) {
+            lost += u64::from(self.sectors[sector] != on_disk);
             self.sectors[sector] = on_disk;
         }
         let keeps_len = match fate {
@@ -480,6 +492,7 @@ impl Inode {
             self.truncate();
         }
         self.durable_len = self.len;
+        lost
     }
 
     /// Back to the length that is on the disk.

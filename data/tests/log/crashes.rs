@@ -340,3 +340,29 @@ fn a_crash_at_every_step_of_init_leaves_a_whole_directory_or_one_that_can_be_mad
     }
     assert!(0 < finished && 100 < redone, "{finished} finished, {redone} redone");
 }
+
+#[test]
+fn the_fake_disk_counts_what_its_crashes_took() {
+    use data::Disk;
+    let mut disk = FakeDisk::new();
+    let file = disk.create("file").and_then(|file| disk.write_at(&file, 0, &[1; 2_000]).map(|()| file)).expect("it is healthy");
+    disk.sync(&file).and_then(|()| disk.sync_dir("")).expect("it is healthy");
+    disk.crash_losing_all();
+    assert_eq!(disk.lost_sectors(), 0, "all was synced");
+    let rewrite = |disk: &mut FakeDisk| {
+        let file = disk.open("file").expect("it is there");
+        // The first sector as it was, the second and the third not.
+        disk.write_at(&file, 0, &[1; 512]).and_then(|()| disk.write_at(&file, 600, &[2; 600])).expect("it is healthy");
+    };
+    rewrite(&mut disk);
+    disk.kill();
+    assert_eq!(disk.lost_sectors(), 0, "the system lives on");
+    disk.crash_losing_all();
+    assert_eq!(disk.lost_sectors(), 2);
+    rewrite(&mut disk);
+    let file = disk.open("file").expect("it is there");
+    disk.fail_sync_after(0);
+    disk.sync(&file).expect_err("as it was told");
+    disk.crash_losing_all();
+    assert_eq!(disk.lost_sectors(), 4, "a failed sync saves nothing");
+}
