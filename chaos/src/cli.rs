@@ -1,13 +1,17 @@
 //! The command line of `chaos`.
 
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
+
+use crate::sim::seeds::Seeds;
 
 /// Breaks a kvraft cluster, real or simulated, and judges what its clients saw.
 ///
 /// Exit codes: 0 passed, 1 violation, 2 the checker gave up, 3 a liveness or recovery goal was missed, 4 inconclusive (nothing was
-/// exercised), 5 this host cannot do it, 64 usage, 70 internal, 74 a file failed.
+/// exercised), 5 this host cannot do it, 64 usage, 70 internal, 74 a file failed, 130 interrupted.
 #[derive(Parser)]
 #[command(name = "chaos", version, max_term_width = 100)]
 pub(crate) struct Cli {
@@ -30,7 +34,16 @@ pub(crate) enum Command {
     #[command(after_help = "Examples:\n  chaos run\n  chaos run --time 20s --nodes 3 --faults pause,partition --workload mixed --seed 7")]
     Run(crate::run::RunArgs),
     /// Run whole clusters in simulation, each from a seed.
-    #[command(after_help = "Examples:\n  chaos sim --seeds 1..1000\n  chaos sim --seed 42 --nodes 5")]
+    ///
+    /// Every run has its own mix of faults, drawn from its seed. A range says how far it is, sums up what happened, and ends at its
+    /// first failing seed with the rule that was broken, what happened before, and the command that runs it again. One seed shows a
+    /// column per node and a line per simulated second.
+    ///
+    /// Exit codes: 0 passed, 1 something happened that never must, 2 a history was too hard to judge and nothing else is wrong, 3
+    /// something did not happen in time, 4 inconclusive (the range never had a crash, a lost write, a leader change, an install, ...),
+    /// 64 usage, 130 interrupted.
+    #[command(after_help = "Examples:\n  chaos sim --seeds 1..1000\n  chaos sim --seeds 1.. --for 10m --nodes 5\n  \
+                            chaos sim --seed 42 --nodes 5\n  chaos sim --seed 42 --nodes 5 --trace | less")]
     Sim(SimArgs),
     #[command(flatten)]
     ByHand(crate::byhand::Command),
@@ -44,15 +57,24 @@ pub(crate) struct CheckArgs {
 
 #[derive(Args)]
 pub(crate) struct SimArgs {
-    /// The seeds to run, first and last.
+    /// The seeds to run, first and last; without a last one, for the time that --for gives
     #[arg(long, value_name = "A..B", default_value = "1..200", conflicts_with = "seed")]
-    pub(crate) seeds: String,
-    /// One seed.
-    #[arg(long)]
+    pub(crate) seeds: Seeds,
+    /// One seed
+    #[arg(long, value_name = "N")]
     pub(crate) seed: Option<u64>,
-    /// Nodes of a cluster.
-    #[arg(long, default_value_t = 3, value_parser = node_count)]
+    /// Print every event of that seed, with its virtual time
+    #[arg(long, requires = "seed")]
+    pub(crate) trace: bool,
+    /// Nodes of a cluster: 3, 5 or 7
+    #[arg(long, value_name = "COUNT", default_value_t = 3, value_parser = node_count)]
     pub(crate) nodes: usize,
+    /// Begin no further seed after this time, such as 90s or 10m
+    #[arg(long = "for", value_name = "TIME", value_parser = humantime::parse_duration, conflicts_with = "seed")]
+    pub(crate) time: Option<Duration>,
+    /// Seeds that run at the same time [default: one per core]
+    #[arg(long, value_name = "COUNT", conflicts_with = "seed")]
+    pub(crate) jobs: Option<NonZeroUsize>,
 }
 
 fn node_count(text: &str) -> Result<usize, String> {

@@ -1,42 +1,64 @@
-//! `chaos sim`: clusters in simulation.
+//! `chaos sim`: whole clusters in simulation, each from a seed.
+
+mod many; // a range of seeds, on all cores
+mod one; // a single seed, second by second
+mod pool; // threads, and results in order
+pub(crate) mod seeds; // what a range is
+mod totals; // what a range has to show for itself
 
 use std::io::{self, Write};
-use std::ops::RangeInclusive;
 
-use sim::{FailureKind, Plan, run};
+use sim::{FailureKind, Plan};
 
 use crate::cli::SimArgs;
 use crate::ending::{Ending, Failure};
+use crate::interrupt::Interrupt;
+
+/// Events that are printed of a run that failed; `--trace` prints all.
+const EVENTS_SHOWN: usize = 60;
 
 pub(crate) fn sim(args: &SimArgs) -> Result<Ending, Failure> {
-    let seeds = match args.seed {
-        Some(seed) => seed..=seed,
-        None => range(&args.seeds)?,
-    };
+    let interrupt = Interrupt::catch()?;
+    let recipe = Recipe { node_count: args.nodes };
     let mut out = io::stdout().lock();
-    for seed in seeds {
-        writeln!(out, "seed={seed}")?;
-        let report = match run(&Plan::draw(seed, args.nodes)) {
-            Ok(report) => report,
-            Err(failure) => {
-                writeln!(out, "FAILED: {failure}\nreplay: chaos sim --seed {seed} --nodes {}", args.nodes)?;
-                return Ok(match failure.kind {
-                    FailureKind::Safety => Ending::Violation,
-                    FailureKind::Liveness => Ending::Late,
-                    FailureKind::Unjudged => Ending::Unknown,
-                });
-            }
-        };
-        writeln!(out, "  {} writes, {} kills, {} leader changes", report.acknowledged, report.kills, report.leader_changes)?;
+    match args.seed {
+        Some(seed) => one::run(&recipe, seed, args.trace, &interrupt, &mut out),
+        None => many::run(&recipe, args, &interrupt, &mut out),
     }
-    Ok(Ending::Passed)
 }
 
-fn range(text: &str) -> Result<RangeInclusive<u64>, Failure> {
-    let parsed = text.split_once("..").and_then(|(first, last)| Some(first.parse::<u64>().ok()?..=last.parse::<u64>().ok()?));
-    match parsed {
-        Some(range) if !range.is_empty() => Ok(range),
-        Some(_) => Err(Ending::Usage.says(format!("--seeds {text}: the range is empty; the first comes first"))),
-        None => Err(Ending::Usage.says(format!("--seeds {text}: not a range of numbers such as 1..200"))),
+/// What, beside the seed, makes a run what it is.
+pub(crate) struct Recipe {
+    node_count: usize,
+}
+
+impl Recipe {
+    fn plan(&self, seed: u64) -> Plan {
+        Plan::draw(seed, self.node_count)
     }
+
+    /// The command that runs it again.
+    fn command(&self, seed: u64) -> String {
+        format!("chaos sim --seed {seed} --nodes {}", self.node_count)
+    }
+}
+
+/// Says what is wrong with a run, and how to see it again.
+fn tell(failure: &sim::Failure, recipe: &Recipe, out: &mut impl Write) -> Result<Ending, Failure> {
+    let events = &failure.last_events;
+    if !events.is_empty() {
+        let shown = &events[events.len().saturating_sub(EVENTS_SHOWN)..];
+        writeln!(out, "the last {} events of seed {}:", shown.len(), failure.seed)?;
+        shown.iter().try_for_each(|event| writeln!(out, "{event}"))?;
+    }
+    let (what, ending) = match failure.kind {
+        FailureKind::Safety => ("VIOLATION", Ending::Violation),
+        FailureKind::Liveness => ("TOO LATE", Ending::Late),
+        FailureKind::Unjudged => ("NOT JUDGED", Ending::Unknown),
+    };
+    let seconds = failure.at_us as f64 / 1e6;
+    writeln!(out, "{what} in seed {} after {seconds:.6} s: {}", failure.seed, failure.rule)?;
+    writeln!(out, "  {}", failure.detail.trim_end().replace('\n', "\n  "))?;
+    writeln!(out, "replay: {}", recipe.command(failure.seed))?;
+    Ok(ending)
 }

@@ -24,6 +24,7 @@ mod plan; // a seed's mix of faults
 mod report; // what a run has to show for itself
 mod run; // one plan to its end
 mod trace; // what happened, for people
+mod view; // a node at one moment
 mod words; // frames in few words
 mod workload; // what clerks ask for
 mod world; // the clock and the events
@@ -33,6 +34,7 @@ pub use failure::{Failure, FailureKind};
 pub use peers::Traffic;
 pub use plan::Plan;
 pub use report::Report;
-pub use run::{Run, run, run_twice};
+pub use run::{Run, explain, repeat, run, run_twice};
 pub use trace::Keep;
+pub use view::NodeView;
 pub use workload::{Weights, Workload};

@@ -29,6 +29,8 @@ pub struct Report {
     pub clerk_cuts: u64,
     /// Processes killed.
     pub kills: u64,
+    /// Sectors that crashes took back: written, never synced, and not what they were before.
+    pub lost_writes: u64,
     /// Times the network was cut.
     pub cuts: u64,
     /// Processes paused.

@@ -4,6 +4,7 @@ use crate::failure::{self, Broken, Failure, FailureKind};
 use crate::plan::Plan;
 use crate::report::Report;
 use crate::trace::Keep;
+use crate::view::NodeView;
 use crate::world::{CONVERGE_US, World};
 
 /// A run under way. In how many slices it runs changes nothing in it.
@@ -25,11 +26,11 @@ const LAST_EVENTS: usize = 200;
 
 /// Runs one plan to its end. If it fails it runs once more, to tell what happened before.
 pub fn run(plan: &Plan) -> Result<Report, Failure> {
-    Run::new(plan).finish().map_err(|failure| with_last_events(plan, failure))
+    Run::new(plan).finish().map_err(|failure| explain(plan, failure))
 }
 
-/// A run that differs from itself cannot be explained by its repetition: then that is the failure.
-fn with_last_events(plan: &Plan, failure: Failure) -> Failure {
+/// The same failure with what happened before, from another run of the plan. If that does not fail in the same way, this is the failure.
+pub fn explain(plan: &Plan, failure: Failure) -> Failure {
     let mut again = Run::new(plan);
     again.keep_events(Keep::Last(LAST_EVENTS));
     match again.finish() {
@@ -44,14 +45,20 @@ fn with_last_events(plan: &Plan, failure: Failure) -> Failure {
 
 /// Runs one plan twice: the report, if both runs are the same one.
 pub fn run_twice(plan: &Plan) -> Result<Report, Failure> {
-    let one = run(plan)?;
+    let report = run(plan)?;
+    repeat(plan, &report)?;
+    Ok(report)
+}
+
+/// Runs a plan that had this report once more; it must have it again.
+pub fn repeat(plan: &Plan, report: &Report) -> Result<(), Failure> {
     let then = match Run::new(plan).finish() {
-        Ok(two) if one == two => return Ok(one),
-        Ok(two) => format!("{two:?}"),
+        Ok(again) if again == *report => return Ok(()),
+        Ok(again) => format!("{again:?}"),
         Err(failure) => failure.to_string(),
     };
-    let (rule, detail) = (SAME_SEED_SAME_RUN.into(), format!("first: {one:?}\nthen: {then}"));
-    Err(Failure { seed: plan.seed, kind: FailureKind::Safety, rule, detail, at_us: one.simulated_us, last_events: Vec::new() })
+    let (rule, detail) = (SAME_SEED_SAME_RUN.into(), format!("first: {report:?}\nthen: {then}"));
+    Err(Failure { seed: plan.seed, kind: FailureKind::Safety, rule, detail, at_us: report.simulated_us, last_events: Vec::new() })
 }
 
 const SAME_SEED_SAME_RUN: &str = "the same seed gives the same run";
@@ -91,6 +98,17 @@ impl Run {
         self.world.trace.take()
     }
 
+    /// The nodes as they are; `None`: down.
+    pub fn nodes(&self) -> Vec<Option<NodeView>> {
+        self.world.hosts.iter().map(|host| host.process.as_ref().map(|(node, _)| NodeView::of(node))).collect()
+    }
+
+    /// What has happened so far.
+    pub fn report(&self) -> Report {
+        let lost_writes = self.world.hosts.iter().map(|host| host.disk.lost_sectors()).sum();
+        Report { lost_writes, trace_digest: self.world.trace.digest, ..self.world.report.clone() }
+    }
+
     /// Virtual time, microseconds.
     pub fn now_us(&self) -> u64 {
         self.world.now_us
@@ -110,8 +128,7 @@ impl Run {
             Phase::Recovery { deadline_us } => {
                 if self.world.until(deadline_us.min(until_us), World::has_converged) {
                     self.world.judge();
-                    self.world.report.trace_digest = self.world.trace.digest;
-                    return Some(self.world.report.clone());
+                    return Some(self.report());
                 }
                 if self.world.now_us == deadline_us {
                     let detail = format!("not within {CONVERGE_US} us after the last fault:\n{}", self.world.describe());
