@@ -63,7 +63,7 @@ pub(crate) enum Command {
 #[derive(Args)]
 pub(crate) struct DirArgs {
     /// Where the cluster's data, logs and records are.
-    #[arg(long, value_name = "DIR", default_value = "chaos-run")]
+    #[arg(long, value_name = "DIR", default_value = "chaos-run", env = "CHAOS_DIR")]
     dir: PathBuf,
 }
 
@@ -86,7 +86,7 @@ pub(crate) struct UpArgs {
     #[arg(short, long, default_value_t = 1, value_parser = count)]
     clients: usize,
     /// Where data, logs and records go.
-    #[arg(long, value_name = "DIR", default_value = "chaos-run")]
+    #[arg(long, value_name = "DIR", default_value = "chaos-run", env = "CHAOS_DIR")]
     dir: PathBuf,
     /// The kvnode program, instead of the one beside chaos or in PATH.
     #[arg(long, value_name = "FILE")]
@@ -101,7 +101,7 @@ pub(crate) struct UpArgs {
     #[arg(long, default_value = "60s", value_parser = humantime::parse_duration)]
     wait: Duration,
     /// Stop the cluster when this process has ended.
-    #[arg(long, value_name = "PID")]
+    #[arg(long, value_name = "PID", env = "CHAOS_WITH")]
     with: Option<u32>,
     /// More arguments for `kvnode run`.
     #[arg(last = true, value_name = "ARGS")]

@@ -12,10 +12,10 @@ pub(crate) fn run(args: &[&str]) -> Result<()> {
         ["--prefix", prefix] => PathBuf::from(prefix),
         _ => bail!("usage: cargo xtask install [--prefix DIR]"),
     };
-    shell::run(crate::cargo().args(["build", "--release", "-p", "kvnode", "-p", "kvcli"]))?;
+    shell::run(crate::cargo().args(["build", "--release", "-p", "kvnode", "-p", "kvcli", "-p", "chaos"]))?;
     let bin = prefix.join("bin");
     std::fs::create_dir_all(&bin).with_context(|| format!("cannot create {}", bin.display()))?;
-    for program in ["kvnode", "kvcli"] {
+    for program in ["kvnode", "kvcli", "chaos"] {
         // A running program cannot be written to, but it can be replaced.
         let (new, place) = (bin.join(format!(".{program}.new")), bin.join(program));
         std::fs::copy(crate::target_dir().join("release").join(program), &new)

@@ -25,7 +25,7 @@ usage: cargo xtask JOB
   mutants [--seed N] [NAME...]    patches that break one rule each: every one must be caught by the test it names
   explore [--depth N] [MODEL]     every order of events around raft, to a depth; prints how many states
   soak [ARGS]                     what takes minutes: heavy load, dumps beside it, idle crowds, load against bench; prints figures
-  install [--prefix DIR]          build release and copy kvnode and kvcli to DIR/bin
+  install [--prefix DIR]          build release and copy kvnode, kvcli and chaos to DIR/bin
 ";
 
 fn main() -> ExitCode {

@@ -4,6 +4,7 @@
 mod by_hand; // up, exec, status, down: a cluster between commands
 mod cleanup; // killed at any moment, it leaves nothing
 mod damage; // to processes and their files
+mod docs; // what the documentation shows
 mod doctor; // what this host can do
 mod links; // between hosts
 mod ordinary; // for somebody who is not root

@@ -21,7 +21,7 @@ pub(crate) fn lacks(name: &str) -> bool {
 /// The program under test.
 pub(crate) fn chaos(words: &[&str]) -> Command {
     let mut command = programs::command(env!("CARGO_BIN_EXE_chaos"));
-    command.args(words);
+    command.env_remove("CHAOS_DIR").env_remove("CHAOS_WITH").args(words);
     command
 }
 
