@@ -151,8 +151,9 @@ fn due_ids() -> impl Iterator<Item = String> {
 
 /// Those that must be tested in virtual time, with the labs' own figures, whatever else tests them.
 fn simulated_ids() -> impl Iterator<Item = String> {
-    let families = [("R-A", 3), ("R-B", 10), ("R-C", 8), ("R-D", 7)];
-    families.into_iter().flat_map(|(family, count)| ids(family, 1..=count))
+    let raft = [("R-A", 3), ("R-B", 10), ("R-C", 8), ("R-D", 7)];
+    let clients = [("K-A", 14), ("K-B", 9), ("M-R", 8), ("M-K", 22), ("T-B", 11), ("T-C", 6)];
+    raft.into_iter().chain(clients).flat_map(|(family, count)| ids(family, 1..=count))
 }
 
 #[cfg(test)]

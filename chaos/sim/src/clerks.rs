@@ -8,6 +8,7 @@ use kvcli::core::{Action, ConnectionId, Core, CoreConfig};
 use kvcli::{Answer, Ask, CallNumber, ClerkError, Page, Token};
 use raft::Index;
 use wire::Item;
+use wire::client::Reply;
 use wire::command::SessionId;
 
 use crate::connections::Connections;
@@ -38,6 +39,10 @@ pub(crate) struct Clerks {
     living: BTreeMap<u64, Clerk>,
     /// Those that the workload uses.
     hired: Vec<u64>,
+    /// Nodes that no clerk can reach.
+    pub(crate) unreachable: BTreeSet<usize>,
+    /// What a script that is no clerk was told.
+    pub(crate) told: BTreeMap<u64, Reply>,
     last_clerk: u64,
     /// Every call, in the order in which they were made.
     pub(crate) calls: Vec<Call>,
@@ -96,6 +101,8 @@ impl Clerks {
             connections: Connections::default(),
             living: BTreeMap::new(),
             hired: Vec::new(),
+            unreachable: BTreeSet::new(),
+            told: BTreeMap::new(),
             last_clerk: 0,
             calls: Vec::new(),
             asks: Asks::default(),
@@ -123,7 +130,14 @@ impl Clerks {
     }
 
     pub(crate) fn is_cut(&self, clerk: u64, node: usize) -> bool {
-        self.living.get(&clerk).is_some_and(|clerk| clerk.cut_from.contains(&node))
+        self.unreachable.contains(&node) || self.living.get(&clerk).is_some_and(|clerk| clerk.cut_from.contains(&node))
+    }
+
+    /// A clerk that still lives reaches all nodes but these.
+    pub(crate) fn cut(&mut self, clerk: u64, nodes: BTreeSet<usize>) {
+        if let Some(clerk) = self.living.get_mut(&clerk) {
+            clerk.cut_from = nodes;
+        }
     }
 
     pub(crate) fn connections_of(&self, clerk: u64) -> Vec<u64> {
@@ -160,14 +174,19 @@ impl World {
 
     /// A new client that knows all nodes, or only this one.
     pub(crate) fn add_clerk(&mut self, node: Option<usize>) -> u64 {
-        self.clerks.last_clerk += 1;
-        let number = self.clerks.last_clerk;
-        let rng = &mut self.clerks.rng;
-        let first = rng.usize(0..self.hosts.len());
+        let first = self.clerks.rng.usize(0..self.hosts.len());
         let nodes = match node {
             Some(node) => vec![node],
             None => (0..self.hosts.len()).map(|place| (first + place) % self.hosts.len()).collect(),
         };
+        self.add_clerk_of(nodes)
+    }
+
+    /// A new client that knows these nodes, in this order.
+    pub(crate) fn add_clerk_of(&mut self, nodes: Vec<usize>) -> u64 {
+        self.clerks.last_clerk += 1;
+        let number = self.clerks.last_clerk;
+        let rng = &mut self.clerks.rng;
         let endpoints = nodes.into_iter().map(|node| format!("n{}:7117", node + 1)).collect();
         let patience = self.plan.workload.patience;
         let (session, seed) = (SessionId(rng.u128(..)), rng.u64(..));
@@ -295,7 +314,8 @@ impl World {
         clerk.unknown_count += u64::from(matches!(outcome, Err(ClerkError::Unknown { .. })));
         let token = outcome.as_ref().err().and_then(ClerkError::resume).copied();
         record.outcome = Some(outcome);
-        if let Some(token) = token {
+        // A script decides itself who comes back.
+        if let (Some(token), None) = (token, &self.conditions) {
             self.come_back_perhaps(place, token);
         }
         self.note_outcome(place);

@@ -14,17 +14,20 @@
 
 mod agree; // a command until enough nodes have applied it
 mod applied; // what the nodes apply, and that it is the same
+mod clerks; // clients, and how their calls end
 mod conditions; // a network as the labs have it
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use kvnode::{ClientId, Node};
 use raft::{EntryId, Index, Term};
-use wire::Request;
-use wire::command::{CallId, Command, Op, SessionId};
+use wire::client::Reply;
+use wire::command::{Command, Op, SessionId};
+use wire::{Request, Value};
 
 pub use self::agree::Agreement;
 use self::applied::Applied;
+pub use self::clerks::{CallId, ClerkId, Outcome};
 pub use self::conditions::Conditions;
 use crate::failure::{self, Broken};
 use crate::peers::Traffic;
@@ -33,10 +36,8 @@ use crate::report::Report;
 use crate::workload::Workload;
 use crate::world::{Event, World};
 
-/// The key that every proposed command appends to: its value is the list of those that were applied.
-const KEY: &[u8] = b"l";
-/// The client who proposes, who is nobody: nothing is sent to it.
-const NOBODY: ClientId = ClientId(u64::MAX >> 1);
+/// The client who proposes, who has no connection.
+pub(crate) const NOBODY: ClientId = ClientId(u64::MAX >> 1);
 
 /// Above which log a node takes a snapshot; `None`: never.
 #[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
@@ -67,7 +68,6 @@ pub struct Cluster {
     one_way: BTreeSet<(usize, usize)>,
     /// Who was asked first, the last time.
     asked_first: usize,
-    proposed: u32,
     log_bytes_max: Vec<u64>,
 }
 
@@ -84,14 +84,14 @@ impl Cluster {
         };
         let mut world = World::new(plan);
         world.conditions = Some(conditions);
+        world.calm = false;
         let mut cluster = Cluster {
             world,
-            applied: Applied::new(node_count),
+            applied: Applied::default(),
             connected: vec![true; node_count],
             side: vec![0; node_count],
             one_way: BTreeSet::new(),
             asked_first: 0,
-            proposed: 0,
             log_bytes_max: vec![0; node_count],
         };
         let is_formed = |cluster: &mut Cluster| (0..node_count).all(|node| cluster.node(node).is_some_and(|node| node.status().formed));
@@ -128,18 +128,19 @@ impl Cluster {
         true
     }
 
+    /// Lets time pass, microseconds.
     #[track_caller]
-    fn run_for_us(&mut self, us: u64) {
+    pub fn run_for_us(&mut self, us: u64) {
         let Cluster { world, applied, log_bytes_max, .. } = self;
         let look = |world: &World| {
             for (number, host) in world.hosts.iter().enumerate() {
-                let Some((node, store)) = &host.process else { continue };
-                applied.look(number, host.life, node);
+                let Some((_, store)) = &host.process else { continue };
                 log_bytes_max[number] = log_bytes_max[number].max(store.log_bytes());
             }
             false
         };
         said(failure::catch(|| world.until(world.now_us + us, look)));
+        applied.read(&world.clerks.ledger);
     }
 
     /// A number below `end`, from the seed.
@@ -210,6 +211,7 @@ impl Cluster {
             }
         }
         self.world.network.cut_exactly(links);
+        self.world.clerks.unreachable = (0..self.size()).filter(|node| !self.connected[*node]).collect();
     }
 
     /// What the nodes have sent each other since the beginning.
@@ -222,7 +224,6 @@ impl Cluster {
     /// Cuts the power: of what the disk has not synced anything may be lost.
     pub fn crash(&mut self, node: usize) {
         assert!(self.world.cut_power(node), "n{} is down", node + 1);
-        self.applied.forget(node);
     }
 
     /// Starts it again.
@@ -266,6 +267,17 @@ impl Cluster {
     /// The longest that any node's log has been at any step so far.
     pub fn log_bytes_max(&self) -> u64 {
         self.log_bytes_max.iter().copied().max().unwrap_or_default()
+    }
+
+    /// How many entries its log holds up to what it has applied.
+    pub fn log_entries(&self, node: usize) -> u64 {
+        let status = self.node(node).map(Node::status);
+        status.map_or(0, |status| status.applied_index.0 + 1 - status.first_log_index.0)
+    }
+
+    /// What it has under a key.
+    pub fn peek(&self, node: usize, key: &[u8]) -> Option<Value> {
+        self.node(node)?.peek(key)
     }
 
     /// Its snapshot, as its status says; 0: none.
@@ -316,12 +328,11 @@ impl Cluster {
         if self.world.now_us < self.world.hosts[node].paused_until_us {
             return None;
         }
-        let number = self.proposed;
-        self.proposed += 1;
         let session = SessionId(self.world.rng.u128(..));
-        let call = CallId { session, birth_index: Index(1), seq: 1, first_unanswered: 1 };
-        let (token, mut command) = (applied::token(number, value), Vec::new());
-        Command::Write { call, op: Op::Append { key: KEY, value: &token } }.encode(&mut command);
+        let number = self.applied.proposed(session, value);
+        let call = wire::command::CallId { session, birth_index: Index(1), seq: 1, first_unanswered: 1 };
+        let (key, mut command) = (applied::key(number), Vec::new());
+        Command::Write { call, op: Op::Put { key: &key, value } }.encode(&mut command);
         let now_us = self.world.now_us;
         let mut taken = None;
         let input = |node: &mut Node| {
@@ -334,6 +345,11 @@ impl Cluster {
         taken
     }
 
+    /// What the node that took it has said of it.
+    pub fn told(&self, proposal: Proposal) -> Option<&Reply> {
+        self.world.clerks.told.get(&u64::from(proposal.number))
+    }
+
     /// Hands a command to every node that is up and connected, one after the other, until one takes it; each time another is the first.
     pub fn propose_anywhere(&mut self, value: &[u8]) -> Option<Proposal> {
         self.asked_first = (self.asked_first + 1) % self.size();
@@ -344,7 +360,7 @@ impl Cluster {
 
     /// How many commands this node has applied; 0 while it is down.
     pub fn applied_count(&self, node: usize) -> usize {
-        self.applied.count(node)
+        self.node(node).map_or(0, |node| self.applied.count(node.digest().0.index))
     }
 
     /// Which place a command has among those that were applied anywhere, from 1.
@@ -354,7 +370,11 @@ impl Cluster {
 
     /// How many nodes that are up have applied so many commands.
     pub fn nodes_applied(&self, ordinal: usize) -> usize {
-        (0..self.size()).filter(|node| self.applied_count(*node) >= ordinal).count()
+        let Some((key, value)) = self.applied.left_by(ordinal) else { return 0 };
+        let has_applied = |node: &usize| self.applied_count(*node) >= ordinal;
+        let nodes = (0..self.size()).filter(has_applied);
+        // It is the command itself that was applied there.
+        nodes.inspect(|node| assert_eq!(self.peek(*node, &key).map(|held| held.value).as_deref(), Some(value), "n{}", node + 1)).count()
     }
 
     /// How many nodes that are up have applied the entry at this index, or state that holds it.

@@ -11,6 +11,7 @@ use wire::frame::FrameBuffer;
 use wire::hello::Hello;
 use wire::limits::{FRAME_BODY_LEN_MAX, HELLO_BODY_LEN_MAX};
 
+use crate::cluster::NOBODY;
 use crate::trace::tell;
 use crate::words::{Answered, Asked};
 use crate::world::{Event, World};
@@ -79,6 +80,9 @@ impl World {
     fn wire_delay_us(&mut self) -> u64 {
         let workload = &self.plan.workload;
         let rng = &mut self.clerks.rng;
+        if let Some(conditions) = &self.conditions {
+            return rng.u64(conditions.way_us.clone());
+        }
         if self.calm {
             return rng.u64(50..1_000);
         }
@@ -98,9 +102,21 @@ impl World {
         number
     }
 
+    /// How long a request or an answer takes. `None`: a script's network has lost it, and the connection with it, so that the caller hears
+    /// of it at once: as in the labs.
+    fn call_delay_us(&mut self, number: u64, is_answer: bool) -> Option<u64> {
+        let Some(conditions) = &self.conditions else { return Some(self.wire_delay_us()) };
+        let delay_us = conditions.call_delay_us(is_answer, &mut self.clerks.rng);
+        if delay_us.is_none() {
+            self.end_connection(number, "reset on its way");
+        }
+        delay_us
+    }
+
     /// Bytes from a clerk.
     pub(crate) fn send_up(&mut self, number: u64, bytes: Vec<u8>) {
-        let at_us = self.now_us + self.wire_delay_us();
+        let Some(delay_us) = self.call_delay_us(number, false) else { return };
+        let at_us = self.now_us + delay_us;
         let Some(connection) = self.clerks.connections.open.get_mut(&number) else { return };
         if let Some(at_us) = connection.up.push(bytes, at_us) {
             self.after(at_us - self.now_us, Event::Wire(Wire::Up(number)));
@@ -109,6 +125,10 @@ impl World {
 
     /// A node answers. The connection may be gone.
     pub(crate) fn answer(&mut self, client: ClientId, request_id: u64, reply: &Reply) {
+        if client == NOBODY {
+            self.clerks.told.insert(request_id, reply.clone());
+            return;
+        }
         let Some(connection) = self.clerks.connections.open.get(&client.0) else { return };
         let (node, clerk) = (connection.node, connection.clerk);
         tell!(self, "n{} -> c{clerk} {}", node + 1, Answered(reply));
@@ -119,7 +139,8 @@ impl World {
     }
 
     fn send_down(&mut self, number: u64, bytes: Vec<u8>) {
-        let at_us = self.now_us + self.wire_delay_us();
+        let Some(delay_us) = self.call_delay_us(number, true) else { return };
+        let at_us = self.now_us + delay_us;
         let Some(connection) = self.clerks.connections.open.get_mut(&number) else { return };
         if connection.is_left {
             return;

@@ -79,6 +79,11 @@ impl Ledger {
         self.effects.get(identity).copied()
     }
 
+    /// What was applied reaches up to here.
+    pub(crate) fn last_index(&self) -> Index {
+        Index(self.entries.len() as u64)
+    }
+
     /// Whose write stands at `position`.
     pub(crate) fn identity_at(&self, position: Index) -> Option<Identity> {
         let place = usize::try_from(position.0.checked_sub(1)?).expect("a short log");

@@ -29,7 +29,7 @@ mod words; // frames in few words
 mod workload; // what clerks ask for
 mod world; // the clock and the events
 
-pub use cluster::{Agreement, Cluster, Conditions, Limits, Proposal};
+pub use cluster::{Agreement, CallId, ClerkId, Cluster, Conditions, Limits, Outcome, Proposal};
 pub use failure::{Failure, FailureKind};
 pub use peers::Traffic;
 pub use plan::Plan;

@@ -1,84 +1,66 @@
-//! APPLY-CHECK: every node applies the same commands in the same order, without a gap. Each command appends itself to one key, so the
-//! state of a node is the list of what it has applied; the list of any node is a beginning of that of any other. Held together by the
-//! bytes of the state alone: what the log says does not count.
+//! The commands of a script among all that was applied: which of them took effect, and in which order. What every node applies is in the
+//! ledger, which is held against the states of all nodes at every step: APPLY-CHECK.
 
 use std::collections::BTreeMap;
 
-use kvnode::Node;
 use raft::Index;
+use wire::command::SessionId;
 
-use super::KEY;
+use crate::ledger::Ledger;
 
-/// What a command adds: its number, the length of its value, its value.
-pub(super) fn token(number: u32, value: &[u8]) -> Vec<u8> {
-    let len = u16::try_from(value.len()).expect("a short value");
-    [&number.to_le_bytes()[..], &len.to_le_bytes(), value].concat()
-}
-
-/// What was applied anywhere, ever, and how far each node is.
+/// See the [module](self).
+#[derive(Default)]
 pub(crate) struct Applied {
-    list: Vec<u8>,
-    /// Where the n-th command ends in it.
-    ends: Vec<usize>,
+    /// What was proposed, and in which session: each has its own.
+    numbers: BTreeMap<SessionId, u32>,
+    values: Vec<Vec<u8>>,
+    /// Read up to here.
+    last: Index,
+    /// Where a command took effect, and which, in the order of the log.
+    order: Vec<(Index, u32)>,
     ordinals: BTreeMap<u32, usize>,
-    nodes: Vec<Position>,
-}
-
-#[derive(Clone, Copy, Default)]
-struct Position {
-    life: u64,
-    index: Index,
-    count: usize,
 }
 
 impl Applied {
-    pub(super) fn new(node_count: usize) -> Applied {
-        Applied { list: Vec::new(), ends: Vec::new(), ordinals: BTreeMap::new(), nodes: vec![Position::default(); node_count] }
+    /// A command on its way: its number.
+    pub(super) fn proposed(&mut self, session: SessionId, value: &[u8]) -> u32 {
+        let number = u32::try_from(self.values.len()).expect("a few");
+        self.numbers.insert(session, number);
+        self.values.push(value.to_vec());
+        number
     }
 
-    /// Looks at a node, after any step.
-    pub(super) fn look(&mut self, number: usize, life: u64, node: &Node) {
-        let index = node.raft().applied_index();
-        let position = self.nodes[number];
-        if (position.life, position.index) == (life, index) {
-            return;
-        }
-        let list = node.peek(KEY).map(|value| value.value).unwrap_or_default();
-        let known = list.len().min(self.list.len());
-        assert!(list[..known] == self.list[..known], "n{} has applied other commands than another node", number + 1);
-        if self.list.len() < list.len() {
-            self.extend(&list);
-        }
-        let count = self.ends.partition_point(|end| *end <= list.len());
-        assert!(count == 0 && list.is_empty() || self.ends[count - 1] == list.len(), "n{} has applied half a command", number + 1);
-        let is_same_life = position.life == life;
-        assert!(!is_same_life || position.count <= count, "n{} has taken back a command", number + 1);
-        self.nodes[number] = Position { life, index, count };
-    }
-
-    fn extend(&mut self, list: &[u8]) {
-        let mut at = self.list.len();
-        while at < list.len() {
-            let number = u32::from_le_bytes(list[at..at + 4].try_into().expect("four bytes"));
-            let len = u16::from_le_bytes(list[at + 4..at + 6].try_into().expect("two bytes"));
-            at += 6 + usize::from(len);
-            self.ends.push(at);
-            let twice = self.ordinals.insert(number, self.ends.len());
+    /// Reads on.
+    pub(super) fn read(&mut self, ledger: &Ledger) {
+        while self.last < ledger.last_index() {
+            self.last = self.last.next();
+            let Some(identity) = ledger.identity_at(self.last) else { continue };
+            let Some(number) = self.numbers.get(&identity.0).copied() else { continue };
+            assert_eq!(ledger.effect(&identity), Some(self.last), "a command is applied and does nothing");
+            self.order.push((self.last, number));
+            let twice = self.ordinals.insert(number, self.order.len());
             assert_eq!(twice, None, "command {number} was applied twice");
         }
-        self.list = list.to_vec();
     }
 
-    /// Its process is gone, and what it had applied in memory.
-    pub(super) fn forget(&mut self, number: usize) {
-        self.nodes[number] = Position::default();
+    /// How many commands there are up to this index.
+    pub(super) fn count(&self, index: Index) -> usize {
+        self.order.partition_point(|(at, _)| *at <= index)
     }
 
-    pub(super) fn count(&self, number: usize) -> usize {
-        self.nodes[number].count
-    }
-
+    /// Its place among all of them, from 1.
     pub(super) fn ordinal(&self, number: u32) -> Option<usize> {
         self.ordinals.get(&number).copied()
     }
+
+    /// The key and the value that a command in this place must have left.
+    pub(super) fn left_by(&self, ordinal: usize) -> Option<(Vec<u8>, &[u8])> {
+        let (_, number) = *self.order.get(ordinal.checked_sub(1)?)?;
+        Some((key(number), &self.values[number as usize]))
+    }
+}
+
+/// Every command puts a key of its own.
+pub(super) fn key(number: u32) -> Vec<u8> {
+    format!("l{number}").into_bytes()
 }

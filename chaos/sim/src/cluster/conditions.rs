@@ -19,6 +19,8 @@ pub struct Conditions {
     pub long_reordering: bool,
     /// Chance that a message comes twice.
     pub duplicate: f64,
+    /// Calls of clients are never lost.
+    pub spares_clients: bool,
 }
 
 impl Conditions {
@@ -31,6 +33,7 @@ impl Conditions {
             answer_loss: 0.0,
             long_reordering: false,
             duplicate: 0.0,
+            spares_clients: false,
         }
     }
 
@@ -44,10 +47,10 @@ impl Conditions {
         Conditions { long_reordering: true, ..Conditions::unreliable() }
     }
 
-    /// So many filters that drop each message with 10.1 percent, one behind the other.
+    /// So many filters that drop each message between nodes with 10.1 percent, one behind the other.
     pub fn drop_filters(filters: i32) -> Conditions {
         let loss = 1.0 - 0.899_f64.powi(filters);
-        Conditions { request_loss: loss, answer_loss: loss, ..Conditions::reliable() }
+        Conditions { request_loss: loss, answer_loss: loss, spares_clients: true, ..Conditions::reliable() }
     }
 
     pub(crate) fn delays(&self, is_answer: bool, rng: &mut Rng) -> Vec<u64> {
@@ -56,6 +59,12 @@ impl Conditions {
         }
         let copies = if rng.f64() < self.duplicate { 2 } else { 1 };
         (0..copies).map(|_| self.delay_us(is_answer, rng)).collect()
+    }
+
+    /// When a call of a client, or the answer to it, arrives; `None`: it is lost.
+    pub(crate) fn call_delay_us(&self, is_answer: bool, rng: &mut Rng) -> Option<u64> {
+        let loss = if is_answer { self.answer_loss } else { self.request_loss };
+        (self.spares_clients || rng.f64() >= loss).then(|| self.delay_us(is_answer, rng))
     }
 
     fn delay_us(&self, is_answer: bool, rng: &mut Rng) -> u64 {

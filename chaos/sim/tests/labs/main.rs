@@ -1,9 +1,14 @@
 //! The teaching labs' cases in virtual time, with the labs' own figures: which row is which test stands in `tests/lab-cases.tsv`. A crash
 //! is a power cut here, and every check of a drawn run is made at every step.
 
+mod counter; // M-R
+mod crowd; // clients that do one call after the other
 mod elections; // R-A
+mod kv; // K
 mod persistence; // R-C
+mod puts; // M-K
 mod replication; // R-B
+mod scans; // T-B, T-C
 mod snapshots; // R-D
 
 /// Runs a case under several seeds; `LAB_SEED` names another one, `LAB_SEEDS` how many. What is printed replays a failure.

@@ -303,10 +303,10 @@ fn churn(seed: u64, conditions: Conditions) {
 
 #[test]
 fn r_c7_what_was_applied_once_is_there_after_a_churn() {
-    under_seeds(10, |seed| churn(seed, Conditions::reliable()));
+    under_seeds(3, |seed| churn(seed, Conditions::reliable()));
 }
 
 #[test]
 fn r_c8_what_was_applied_once_is_there_after_a_churn_with_loss() {
-    under_seeds(10, |seed| churn(seed, Conditions::unreliable()));
+    under_seeds(5, |seed| churn(seed, Conditions::unreliable()));
 }

@@ -1,0 +1,203 @@
+//! Clients that do one call after the other, for as long as they are told to, while something else happens to the cluster.
+
+use kvcli::{Answer, Ask, ClerkError};
+use sim::{CallId, ClerkId, Cluster, Conditions, Limits};
+
+/// What a client does.
+pub(crate) trait Behaviour {
+    /// Its next call.
+    fn next(&mut self, cluster: &mut Cluster) -> Ask;
+    /// The answer to it.
+    fn answered(&mut self, answer: &Answer);
+    /// It has nothing more to ask.
+    fn is_done(&self) -> bool {
+        false
+    }
+}
+
+/// Clients of one kind.
+pub(crate) struct Crowd<B> {
+    pub(crate) members: Vec<Member<B>>,
+    /// A call that takes longer than this fails the case.
+    timeout_ms: u64,
+    /// The longest that one took.
+    pub(crate) longest_ms: u64,
+    pub(crate) done: usize,
+}
+
+pub(crate) struct Member<B> {
+    clerk: ClerkId,
+    call: Option<CallId>,
+    pub(crate) behaviour: B,
+}
+
+impl<B: Behaviour> Crowd<B> {
+    pub(crate) fn new(cluster: &mut Cluster, timeout_ms: u64, behaviours: impl IntoIterator<Item = B>) -> Crowd<B> {
+        let members = behaviours.into_iter().map(|behaviour| Member { clerk: cluster.clerk(), call: None, behaviour });
+        Crowd { members: members.collect(), timeout_ms, longest_ms: 0, done: 0 }
+    }
+
+    /// Takes in what is over; then, unless they are to stop, everybody who is idle calls again.
+    #[track_caller]
+    fn step(&mut self, cluster: &mut Cluster, stop: bool) {
+        for (number, member) in self.members.iter_mut().enumerate() {
+            if let Some(call) = member.call {
+                let Some(outcome) = cluster.outcome(call) else { continue };
+                match outcome {
+                    Ok(answer) => {
+                        member.behaviour.answered(answer);
+                        let (began_ms, ended_ms) = cluster.call_ms(call);
+                        self.longest_ms = self.longest_ms.max(ended_ms.expect("it is over") - began_ms);
+                        self.done += 1;
+                        member.call = None;
+                    }
+                    // Whoever kept its point in time is gone: it begins again.
+                    Err(ClerkError::ScanLost { .. }) => member.call = None,
+                    Err(error) => panic!("client {number} at {} ms: {error}\n{}", cluster.now_ms(), cluster.describe()),
+                }
+            }
+            if !stop && member.call.is_none() && !member.behaviour.is_done() {
+                let ask = member.behaviour.next(cluster);
+                member.call = Some(cluster.ask(member.clerk, ask, self.timeout_ms));
+            }
+        }
+    }
+
+    /// They go on for so long.
+    #[track_caller]
+    pub(crate) fn run_for_ms(&mut self, cluster: &mut Cluster, ms: u64) {
+        let end_ms = cluster.now_ms() + ms;
+        while cluster.now_ms() < end_ms {
+            self.step(cluster, false);
+            cluster.run_for_ms(1);
+        }
+    }
+
+    /// Until everybody has asked all that they wanted to, and has the answers.
+    #[track_caller]
+    pub(crate) fn run_to_the_end(&mut self, cluster: &mut Cluster) {
+        while self.are_calling() || !self.members.iter().all(|member| member.behaviour.is_done()) {
+            self.step(cluster, false);
+            cluster.run_for_ms(1);
+        }
+    }
+
+    /// Time passes; who has an answer makes no other call.
+    #[track_caller]
+    pub(crate) fn rest_for_ms(&mut self, cluster: &mut Cluster, ms: u64) {
+        let end_ms = cluster.now_ms() + ms;
+        while cluster.now_ms() < end_ms {
+            self.step(cluster, true);
+            cluster.run_for_ms(1);
+        }
+    }
+
+    /// Until everybody has an answer.
+    #[track_caller]
+    pub(crate) fn finish(&mut self, cluster: &mut Cluster) {
+        while self.are_calling() {
+            self.step(cluster, true);
+            cluster.run_for_ms(1);
+        }
+    }
+
+    /// Power is cut at all nodes for so long, while everybody is inside a call that has to be sent again: the labs let the clients finish
+    /// before.
+    #[track_caller]
+    pub(crate) fn outlive_a_power_cut(&mut self, cluster: &mut Cluster, dark_ms: u64) {
+        self.finish(cluster);
+        self.step(cluster, false);
+        let us = cluster.draw(2_000);
+        cluster.run_for_us(us);
+        let nodes = 0..cluster.size();
+        nodes.clone().for_each(|node| cluster.crash(node));
+        self.rest_for_ms(cluster, dark_ms);
+        assert!(self.are_calling(), "nobody waits while all nodes are down");
+        nodes.for_each(|node| cluster.restart(node));
+    }
+
+    pub(crate) fn are_calling(&self) -> bool {
+        self.members.iter().any(|member| member.call.is_some())
+    }
+}
+
+/// A side for every node, by a fair coin.
+pub(crate) fn split_by_coin(cluster: &mut Cluster) {
+    let side: Vec<usize> = (0..cluster.size()).filter(|_| cluster.draw(2) == 0).collect();
+    cluster.partition(&side);
+}
+
+/// One way of the labs' reliable network. With it a client makes some 250 calls a second, as in the labs' reference run.
+const WAY_US: std::ops::Range<u64> = 900..1_000;
+
+pub(crate) fn conditions(unreliable: bool) -> Conditions {
+    let conditions = if unreliable { Conditions::unreliable() } else { Conditions::reliable() };
+    Conditions { way_us: WAY_US, ..conditions }
+}
+
+/// The labs' maxraftstate; `None`: -1.
+pub(crate) fn limits(max_log_bytes: Option<u64>) -> Limits {
+    Limits { max_log_bytes, ..Limits::default() }
+}
+
+/// The labs' own limit for the log, at every step and not only at the end; without snapshots there must be none.
+#[track_caller]
+pub(crate) fn check_sizes(cluster: &Cluster, max_log_bytes: Option<u64>) {
+    for node in 0..cluster.size() {
+        assert_eq!(cluster.snapshot_bytes(node) > 0, max_log_bytes.is_some(), "n{} has a snapshot, or none", node + 1);
+    }
+    if let Some(max) = max_log_bytes {
+        assert!(cluster.log_bytes_max() <= 8 * max, "a log of {} bytes", cluster.log_bytes_max());
+    }
+}
+
+/// What `append` number `count` of a client adds.
+pub(crate) fn token(client: usize, count: usize) -> String {
+    format!("x {client} {count} y")
+}
+
+/// APPENDS-OK: each of the client's first `count` tokens once, in this order.
+#[track_caller]
+pub(crate) fn check_appends(client: usize, value: &[u8], count: usize) {
+    let value = std::str::from_utf8(value).expect("tokens are text");
+    let mut rest = value;
+    for number in 0..count {
+        let token = token(client, number);
+        assert_eq!(value.matches(&token).count(), 1, "{token:?} in {value}");
+        let at = rest.find(&token).unwrap_or_else(|| panic!("{token:?} stands before an earlier one: {value}"));
+        rest = &rest[at + token.len()..];
+    }
+    assert!(!value.contains(&token(client, count)), "{count} were acknowledged, and there is one more: {value}");
+}
+
+pub(crate) fn key(client: usize) -> Vec<u8> {
+    client.to_string().into_bytes()
+}
+
+/// The value under a key, by a client of its own.
+#[track_caller]
+pub(crate) fn get(cluster: &mut Cluster, key: impl Into<Vec<u8>>) -> Option<kvcli::Value> {
+    let clerk = cluster.clerk();
+    get_by(cluster, clerk, key)
+}
+
+#[track_caller]
+pub(crate) fn get_by(cluster: &mut Cluster, clerk: ClerkId, key: impl Into<Vec<u8>>) -> Option<kvcli::Value> {
+    match cluster.done(clerk, Ask::Get { key: key.into() }) {
+        Answer::Value { value, .. } => value,
+        other => panic!("{other:?} answers no get"),
+    }
+}
+
+#[track_caller]
+pub(crate) fn put_by(cluster: &mut Cluster, clerk: ClerkId, key: impl Into<Vec<u8>>, value: impl Into<Vec<u8>>) -> kvcli::Written {
+    written(&cluster.done(clerk, Ask::Put { key: key.into(), value: value.into() }))
+}
+
+#[track_caller]
+pub(crate) fn written(answer: &Answer) -> kvcli::Written {
+    match answer {
+        Answer::Written(written) => *written,
+        other => panic!("{other:?} answers no write"),
+    }
+}
