@@ -27,6 +27,9 @@ pub(crate) enum Command {
     /// come from any system; `position` and `version` may be absent.
     #[command(after_help = "Example:\n  chaos check runs/latest/history.jsonl")]
     Check(CheckArgs),
+    /// One of the teaching labs' cases, on real processes.
+    #[command(after_help = "Examples:\n  chaos lab list\n  chaos lab K-A4\n  chaos lab K-B8 --short --seed 7")]
+    Lab(crate::lab::LabArgs),
     /// Break a cluster of real nodes while clients use it, and judge what they saw.
     ///
     /// The seed fixes the plan: which faults, when, and what clients ask. What really happened is in the run's directory: run.json,

@@ -9,6 +9,7 @@ mod fault; // what can be broken, in words
 mod host; // network namespaces, and processes in them
 mod interrupt; // Ctrl-C
 mod journal; // what outlives us, and how to undo it
+mod lab; // `chaos lab`
 mod run; // `chaos run`
 mod sim; // `chaos sim`
 
@@ -32,6 +33,7 @@ fn main() -> ExitCode {
     };
     let outcome = match cli.command {
         Command::Check(args) => check::check(&args),
+        Command::Lab(args) => lab::lab(&args),
         Command::Run(args) => run::run(&args),
         Command::Sim(args) => sim::sim(&args),
         Command::ByHand(command) => byhand::run(command),

@@ -8,7 +8,7 @@ mod artifacts; // what it leaves behind
 mod crew; // clients
 mod finish; // healed: do they converge, and to the same?
 mod observer; // who leads
-mod perform; // one call
+pub(crate) mod perform; // one call
 mod plan; // which fault when
 mod scenario; // what is to be done
 mod sight; // what a history shows at a glance

@@ -3,6 +3,7 @@
 mod check; // what CI asks for: formatting, lints, documentation, tidiness, tests
 mod host; // what this machine can do, found by trying
 mod install; // build and copy
+mod lab_runs; // the same cases, on real processes at full length
 mod labs; // the teaching labs' cases and the tests that stand for them
 mod mutants; // patches that break one rule each, and the tests that must notice
 mod shell; // commands, echoed before they run
@@ -21,7 +22,7 @@ usage: cargo xtask JOB
   demo [ARGS]                     build release kvnode and kvcli, then `kvcli demo ARGS`: a cluster to try out
   test [--no-install] [FILTER]    every tier of tests; `--seed N` repeats a run's draws
   check [--no-install]            formatting, lints, documentation, tidiness, then `test`: what CI runs
-  labs --list                     the teaching labs' cases and the tests that stand for them
+  labs [--short] [--seed N] [ID...]  the teaching labs' cases on real processes, at full length; `--list`: the tests that stand for each
   mutants [--seed N] [NAME...]    patches that break one rule each: every one must be caught by the test it names
   explore [--depth N] [MODEL]     every order of events around raft, to a depth; prints how many states
   soak [ARGS]                     what takes minutes: heavy load, dumps beside it, idle crowds, load against bench; prints figures
@@ -36,6 +37,7 @@ fn main() -> ExitCode {
         ["test", rest @ ..] => test::Options::parse(rest).and_then(|options| test::run(&options)),
         ["check", rest @ ..] => test::Options::parse(rest).and_then(|options| check::run(&options)),
         ["labs", "--list"] => labs::list(),
+        ["labs", rest @ ..] => lab_runs::Options::parse(rest).and_then(|options| lab_runs::run(&options)),
         ["mutants", rest @ ..] => mutants::Options::parse(rest).and_then(|options| mutants::run(&options)),
         ["explore", rest @ ..] => explore(rest),
         ["soak", rest @ ..] => soak(rest),

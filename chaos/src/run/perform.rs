@@ -54,7 +54,12 @@ pub(crate) fn perform(clerk: &mut Clerk, call: &Call, timeout: Duration) -> Ende
             Err(error) => Ended::failed(&error),
         };
     }
-    let number = clerk.submit(ask(call), timeout);
+    perform_ask(clerk, ask(call), timeout)
+}
+
+/// The same, in the Clerk's words, which can also name a version.
+pub(crate) fn perform_ask(clerk: &mut Clerk, ask: Ask, timeout: Duration) -> Ended {
+    let number = clerk.submit(ask, timeout);
     wait(clerk, number)
 }
 

@@ -6,6 +6,8 @@ mod cleanup; // killed at any moment, it leaves nothing
 mod damage; // to processes and their files
 mod docs; // what the documentation shows
 mod doctor; // what this host can do
+mod labs; // the labs' cases
 mod links; // between hosts
 mod ordinary; // for somebody who is not root
+mod run; // from a plan to a verdict
 mod up; // a cluster for a test

@@ -1,0 +1,145 @@
+//! The labs' common driver of K-A and K-B: clients append and read, for three rounds; every acknowledged append is there in the end, once
+//! and in order.
+
+use std::time::Duration;
+
+use checker::{Call, Outcome};
+use fastrand::Rng;
+
+use super::stage::{Caller, Stop};
+use super::{Length, MaxLog, Stage, broken};
+use crate::ending::Failure;
+
+pub(crate) struct Generic {
+    pub(crate) clients: usize,
+    pub(crate) servers: usize,
+    pub(crate) unreliable: bool,
+    pub(crate) restarts: bool,
+    pub(crate) partitions: bool,
+    pub(crate) random_keys: bool,
+    pub(crate) max_log: MaxLog,
+}
+
+impl Generic {
+    pub(crate) fn run(&self, length: Length, seed: u64) -> Result<String, Failure> {
+        let mut stage = Stage::new(self.servers, self.unreliable, self.max_log, seed)?;
+        let mut appends = 0;
+        for round in 0..length.rounds {
+            let stop = Stop::default();
+            let mut clients = Vec::new();
+            for number in 0..self.clients {
+                let random = Rng::with_seed(seed ^ (round << 32) ^ number as u64);
+                let client = Client { caller: stage.client(number), number, all: self.clients, random, stop: stop.clone(), written: 0 };
+                let random_keys = self.random_keys;
+                let work = move || if random_keys { client.any_key() } else { client.own_key() };
+                clients.push(stage.spawn(["c1", "c2"][number % 2], work)?);
+            }
+            if self.partitions {
+                stage.pass(Duration::from_secs(1))?;
+                stage.partition_for(length.load)?;
+                stop.now();
+                stage.pass(Duration::from_secs(1))?;
+            } else {
+                stage.pass(length.load)?;
+                stop.now();
+            }
+            if self.restarts {
+                stage.restart_all()?;
+            }
+            // Whoever is still inside a call gets it finished by retrying.
+            let mut written = Vec::new();
+            for client in clients {
+                while !client.is_over() {
+                    stage.pass(Duration::from_millis(20))?;
+                }
+                written.push(client.end()?);
+            }
+            let mut independent = stage.client(self.clients);
+            for (client, written) in written.iter().enumerate() {
+                let value = read(&mut independent, &client.to_string())?;
+                appends += written;
+                if !self.random_keys && value != tokens(client, *written) {
+                    return Err(broken(format!("client {client} has appended {written} tokens, and its key holds {value:?}")));
+                }
+            }
+        }
+        stage.converge()?;
+        let calls = stage.judge()?;
+        if appends < self.clients * 2 {
+            return Err(broken(format!("{appends} appends of {} clients exercise nothing", self.clients)));
+        }
+        Ok(format!("{} rounds, {calls} calls, {appends} appends, longest log {} bytes", length.rounds, stage.longest_log()))
+    }
+}
+
+fn token(client: usize, count: usize) -> String {
+    format!("x {client} {count} y")
+}
+
+fn tokens(client: usize, count: usize) -> String {
+    (0..count).map(|count| token(client, count)).collect()
+}
+
+fn read(caller: &mut Caller, key: &str) -> Result<String, Failure> {
+    let value = caller.get(key)?.map(|(_, value)| value).unwrap_or_default();
+    Ok(String::from_utf8_lossy(&value).into_owned())
+}
+
+/// One client of a round.
+struct Client {
+    caller: Caller,
+    number: usize,
+    all: usize,
+    random: Rng,
+    stop: Stop,
+    written: usize,
+}
+
+impl Client {
+    /// Half appends to its own key, half reads that must show what it has written so far. How many appends.
+    fn own_key(mut self) -> Result<usize, Failure> {
+        let key = self.number.to_string();
+        self.write(Call::Put { key: key.clone().into(), value: Vec::new() })?;
+        while !self.stop.came() {
+            if self.random.bool() {
+                self.append(&key)?;
+            } else {
+                let (value, expected) = (read(&mut self.caller, &key)?, tokens(self.number, self.written));
+                if value != expected {
+                    return Err(broken(format!("client {} reads {value:?} and has written {expected:?}", self.number)));
+                }
+            }
+        }
+        Ok(self.written)
+    }
+
+    /// 50 % appends, 5 % puts, 45 % reads, of anybody's keys: only the history can judge. How many appends.
+    fn any_key(mut self) -> Result<usize, Failure> {
+        while !self.stop.came() {
+            let key = self.random.usize(..self.all).to_string();
+            match self.random.u32(..100) {
+                0..50 => self.append(&key)?,
+                50..55 => {
+                    let value = token(self.number, self.written).into_bytes();
+                    self.written += 1;
+                    self.write(Call::Put { key: key.into(), value })?;
+                }
+                _ => read(&mut self.caller, &key).map(drop)?,
+            }
+        }
+        Ok(self.written)
+    }
+
+    fn append(&mut self, key: &str) -> Result<(), Failure> {
+        let value = token(self.number, self.written).into_bytes();
+        self.written += 1;
+        self.write(Call::Append { key: key.into(), value })
+    }
+
+    fn write(&mut self, call: Call) -> Result<(), Failure> {
+        match self.caller.call(call)?.outcome {
+            Outcome::Ok(_) => Ok(()),
+            other => Err(broken(format!("client {}: a write did not finish by retrying: {other:?}", self.number))),
+        }
+    }
+}
