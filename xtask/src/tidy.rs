@@ -13,6 +13,7 @@ pub(crate) fn run() -> Result<()> {
         // This file names what it forbids.
         if path != "xtask/src/tidy.rs" {
             look(&path, &text, &mut findings);
+            look_for_doubles(&path, &text, &mut findings);
         }
     }
     if !findings.is_empty() {
@@ -28,6 +29,35 @@ pub(crate) fn sources() -> Result<Vec<(String, String)>> {
     walk(&crate::root(), "", &mut found)?;
     found.sort();
     Ok(found)
+}
+
+/// What a node consists of, and the crate that it stands in. The simulator runs these; a second one there, however faithful, would be tested
+/// in place of the product.
+const ONCE: [(&str, &str); 12] = [
+    ("struct Raft ", "raft/"),
+    ("struct LogPositions ", "raft/"),
+    ("struct Store<", "data/"),
+    ("struct Segment<", "data/"),
+    ("struct BatchHeader ", "data/"),
+    ("struct SnapshotDecoder ", "data/"),
+    ("struct Machine ", "kvnode/"),
+    ("struct Sessions ", "kvnode/"),
+    ("struct Image ", "kvnode/"),
+    ("fn drive<", "kvnode/"),
+    ("struct Core ", "kvcli/"),
+    // The simulator's is a window on the fake one, which stands in `data` and passes its tests.
+    (" Disk for ", "data/"),
+];
+const DISK_WINDOW: &str = "chaos/sim/src/disk.rs";
+
+fn look_for_doubles(path: &str, text: &str, findings: &mut Vec<String>) {
+    for (what, home) in ONCE {
+        let is_window = what == " Disk for " && path == DISK_WINDOW;
+        let is_elsewhere = path.starts_with("chaos/sim/") && !is_window;
+        for line in text.lines().filter(|line| is_elsewhere && line.split("//").next().unwrap_or_default().contains(what)) {
+            findings.push(format!("{path}: a second `{}`; the one of {home} is for all: {}", what.trim(), line.trim()));
+        }
+    }
 }
 
 fn walk(dir: &Path, prefix: &str, found: &mut Vec<(String, String)>) -> Result<()> {
@@ -87,6 +117,7 @@ mod tests {
     fn findings(path: &str, text: &str) -> usize {
         let mut findings = Vec::new();
         look(path, text, &mut findings);
+        look_for_doubles(path, text, &mut findings);
         findings.len()
     }
 
@@ -99,6 +130,11 @@ mod tests {
         assert_eq!(findings("kvnode/src/clock.rs", "use std::time::Instant;"), 0);
         assert_eq!(findings("tests/src/x.rs", "std::thread::sleep(a);"), 1);
         assert_eq!(findings("tests/src/x.rs", "// sleeps because time is the input\nstd::thread::sleep(a);"), 0);
+        assert_eq!(findings("chaos/sim/src/x.rs", "pub(crate) struct Sessions {"), 1);
+        assert_eq!(findings("chaos/sim/src/x.rs", "impl<T> Disk for Other<T> {"), 1);
+        assert_eq!(findings("chaos/sim/src/x.rs", "struct SessionsSeen {"), 0);
+        assert_eq!(findings("chaos/sim/src/disk.rs", "impl Disk for WatchedDisk {"), 0);
+        assert_eq!(findings("kvnode/src/x.rs", "pub(crate) struct Sessions {"), 0);
         assert_eq!(findings("wire/src/x.rs", &"\n".repeat(LINES_MAX + 1)), 1);
     }
 }

@@ -103,6 +103,12 @@ impl Run {
         self.world.hosts.iter().map(|host| host.process.as_ref().map(|(node, _)| NodeView::of(node))).collect()
     }
 
+    /// The data directory of a node: every file's path in it, and the bytes that a running system would read.
+    pub fn files(&self, node: usize) -> Vec<(String, Vec<u8>)> {
+        let disk = &self.world.hosts[node].disk;
+        disk.files().into_iter().filter_map(|path| disk.content(&path).map(|content| (path, content))).collect()
+    }
+
     /// What has happened so far.
     pub fn report(&self) -> Report {
         let lost_writes = self.world.hosts.iter().map(|host| host.disk.lost_sectors()).sum();

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use kvnode::Node;
-use raft::{Index, RoleName, Term};
+use raft::{EntryId, Index, RoleName, Term};
 
 /// What a status line shows of a node.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -16,6 +16,8 @@ pub struct NodeView {
     pub commit_index: Index,
     /// Part of its state.
     pub applied_index: Index,
+    /// The last entry of its log.
+    pub last: EntryId,
     /// Entries in its log.
     pub log_len: u64,
     /// Of its snapshot; 0: none.
@@ -35,6 +37,7 @@ impl NodeView {
             term: raft.term(),
             commit_index: raft.commit_index(),
             applied_index: node.digest().0.index,
+            last: raft.log().last(),
             log_len: raft.log().last_index().0 - raft.log().base().index.0,
             snapshot_index: raft.snapshot().index,
         }
