@@ -33,6 +33,9 @@ pub trait Disk {
     fn write_at(&mut self, file: &Self::File, offset: u64, bytes: &[u8]) -> io::Result<()>;
     /// Cuts a file off at `len` bytes, of which it has more.
     fn set_len(&mut self, file: &Self::File, len: u64) -> io::Result<()>;
+    /// Begins to bring so many bytes to the disk and does not wait for them: a sync that comes later has less to do. It promises nothing,
+    /// and what goes wrong with it that sync tells.
+    fn write_behind(&mut self, _file: &Self::File, _offset: u64, _len: u64) {}
     /// Returns once everything written to the file is on the disk.
     fn sync(&mut self, file: &Self::File) -> io::Result<()>;
     /// Begins what `sync` does; at most one is under way.

@@ -15,7 +15,7 @@ pub const FIRST_SEGMENT_LEN: u64 = 64 << 10;
 pub const SEGMENT_GROWTH_MAX: u64 = 8;
 /// Log size that the segment size is derived from unless the options name another, bytes.
 pub const LOG_BYTES_DEFAULT: u64 = 64 << 20;
-/// Fewest bytes of the next segment that one call fills and syncs: about a millisecond on a plain disk, so no turn of the loop stalls.
+/// Fewest bytes of the next segment that one call fills: about a millisecond of a plain disk's time.
 pub const PREPARE_SLICE_LEN: u64 = 256 << 10;
 /// Most bytes that one call fills, to keep up with large batches.
 pub const PREPARE_SLICE_LEN_MAX: u64 = 2 << 20;

@@ -2,9 +2,12 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io;
+use std::os::fd::AsRawFd;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
+
+use nix::libc;
 
 use crate::disk::Disk;
 
@@ -101,6 +104,13 @@ impl Disk for RealDisk {
 
     fn set_len(&mut self, file: &File, len: u64) -> io::Result<()> {
         file.set_len(len)
+    }
+
+    #[expect(unsafe_code, reason = "no crate that we use has this call; it takes a descriptor that is open and three numbers")]
+    fn write_behind(&mut self, file: &File, offset: u64, len: u64) {
+        let (Ok(offset), Ok(len)) = (i64::try_from(offset), i64::try_from(len)) else { return };
+        // SAFETY: it touches no memory of ours.
+        unsafe { libc::sync_file_range(file.as_raw_fd(), offset, len, libc::SYNC_FILE_RANGE_WRITE) };
     }
 
     fn sync(&mut self, file: &File) -> io::Result<()> {

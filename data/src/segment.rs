@@ -10,7 +10,7 @@
 //! |     44 |   16 | zero           | anything else is an error                                     |
 //! |     60 |    4 | header_crc     | CRC-32C of bytes 0 to 60                                      |
 //!
-//! A segment is written ahead: zeros first, slice by slice, each synced; then the header, synced; then the *next* segment's file is
+//! A segment is written ahead: zeros first, slice by slice; they are synced; then the header, synced; then the *next* segment's file is
 //! created, empty, and the directory synced; only then may a batch be written here. So while a segment holds a batch, the file after
 //! it exists: no file of the log can vanish unnoticed, the last one included. And a write into zeros that are on the disk already
 //! changes no metadata, so its sync waits for data alone. The oldest go, one after the other, when a snapshot covers what they hold; if one

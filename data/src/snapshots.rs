@@ -1,8 +1,9 @@
 //! The snapshots of a node, as files: one being taken, one being received, the newest complete one, and older ones on their way out.
 //!
-//! A snapshot is written under a name ending in `.tmp`, in slices, each synced by itself so that no later sync has much to do; then
-//! renamed, and the directory synced. Want of space while one is written is no failure: the log, which is all that counts, is not
-//! touched by it. Then the file is removed and the snapshot given up; it may be tried again.
+//! A snapshot is written under a name ending in `.tmp`, in slices. Nobody waits for a slice: the system is only asked to begin with it, so
+//! that in the end little is left to sync. Then the file is synced and renamed, and the directory synced. Want of space while one is
+//! written is no failure: the log, which is all that counts, is not touched by it. Then the file is removed and the snapshot given up; it
+//! may be tried again.
 
 use std::io;
 
@@ -181,7 +182,7 @@ impl<F> Snapshots<F> {
         let path = taking_path(meta.last);
         let mut bytes = Vec::new();
         encoder.finish(&mut bytes);
-        let written = append(disk, &file, len, &bytes);
+        let written = append(disk, &file, len, &bytes).and_then(|()| disk.sync(&file));
         if self.settle(disk, &path, "write", written)?.is_none() {
             return Ok(None);
         }
@@ -381,7 +382,8 @@ fn create_anew<D: Disk>(disk: &mut D, path: &str) -> io::Result<D::File> {
 
 fn append<D: Disk>(disk: &mut D, file: &D::File, len: u64, bytes: &[u8]) -> io::Result<()> {
     disk.write_at(file, len, bytes)?;
-    disk.sync(file)
+    disk.write_behind(file, len, bytes.len() as u64);
+    Ok(())
 }
 
 fn remove<D: Disk>(disk: &mut D, path: &str) -> Result<(), StoreError> {

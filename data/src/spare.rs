@@ -12,8 +12,10 @@ use crate::segment::{LOG_DIR, Segment, SegmentHeader, SegmentName};
 #[derive(Debug)]
 pub(crate) struct Spare<F> {
     pub(crate) segment: Segment<F>,
-    /// Zeros that are on the disk.
+    /// Zeros that were written.
     filled: u64,
+    /// Some of them may not be on the disk.
+    unsynced: bool,
     /// Header written, and the file behind this one, still empty: batches may come.
     following: Option<F>,
 }
@@ -21,12 +23,12 @@ pub(crate) struct Spare<F> {
 impl<F> Spare<F> {
     /// A file whose content does not count.
     pub(crate) fn unfinished(name: SegmentName, size: u64, file: F) -> Spare<F> {
-        Spare { segment: Segment { name, size, file }, filled: 0, following: None }
+        Spare { segment: Segment { name, size, file }, filled: 0, unsynced: false, following: None }
     }
 
     /// A file that recovery found to be complete, header and zeros; to be finished once more.
     pub(crate) fn found(segment: Segment<F>) -> Spare<F> {
-        Spare { filled: segment.size, segment, following: None }
+        Spare { filled: segment.size, segment, unsynced: false, following: None }
     }
 
     /// Whether only `finish` is left to do.
@@ -45,17 +47,24 @@ impl<F> Spare<F> {
         !self.is_ready() && (self.is_filled() || filled * current_len < size * (used + current_len / u128::from(PREPARE_LEAD)))
     }
 
-    /// Fills and syncs one slice, or finishes the segment when nothing is left to fill.
+    /// Fills one slice, which nobody waits for; or syncs all of them when nothing is left to fill; or finishes the segment.
     pub(crate) fn prepare_slice<D: Disk<File = F>>(&mut self, disk: &mut D, cluster_id: ClusterId, last_batch_len: u64) -> io::Result<()> {
         if self.is_filled() {
-            return self.finish(disk, cluster_id);
+            return if self.unsynced { self.sync(disk) } else { self.finish(disk, cluster_id) };
         }
         // With slices of one length it fell behind large batches, and in the end a save waited for all the rest at once.
         let slice = (2 * last_batch_len).clamp(PREPARE_SLICE_LEN, PREPARE_SLICE_LEN_MAX);
         let to = self.segment.size.min(self.filled + slice);
+        self.unsynced = true;
         write_zeros(disk, &self.segment.file, self.filled, to)?;
-        disk.sync(&self.segment.file)?;
+        disk.write_behind(&self.segment.file, self.filled, to - self.filled);
         self.filled = to;
+        Ok(())
+    }
+
+    fn sync<D: Disk<File = F>>(&mut self, disk: &mut D) -> io::Result<()> {
+        disk.sync(&self.segment.file)?;
+        self.unsynced = false;
         Ok(())
     }
 
@@ -74,9 +83,12 @@ impl<F> Spare<F> {
             return Ok(());
         }
         if !self.is_filled() {
+            self.unsynced = true;
             write_zeros(disk, &self.segment.file, self.filled, self.segment.size)?;
-            disk.sync(&self.segment.file)?;
             self.filled = self.segment.size;
+        }
+        if self.unsynced {
+            self.sync(disk)?;
         }
         self.finish(disk, cluster_id)
     }

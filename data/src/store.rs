@@ -282,7 +282,7 @@ impl<D: Disk> Store<D> {
         self.pending.is_none() && !self.poisoned && (wanted || self.spare.lags(self.used, self.current.size))
     }
 
-    /// Fills a bounded slice of the next segment, and syncs it. Want of space is no failure yet: see `no_space`.
+    /// Fills a bounded slice of the next segment, or syncs it once all of it is filled. Want of space is no failure yet: see `no_space`.
     pub fn prepare_slice(&mut self) -> Result<(), StoreError> {
         if !self.needs_prepare() && !self.poisoned {
             return Ok(());

@@ -78,7 +78,7 @@ pub const LOG_ENTRIES_DEFAULT: u64 = 200_000;
 /// With many keys it is one entry for so many of them, if that is more: a snapshot costs in proportion to the keys.
 pub const LOG_ENTRIES_PER_KEYS: u64 = 8;
 
-/// Content of one slice of a snapshot, bytes: about a millisecond to write and flush.
+/// Content of one slice of a snapshot, bytes: a fraction of a millisecond to write; the disk takes one or two beside everything else.
 pub const SLICE_BYTES_MAX: usize = 256 << 10;
 
 /// A state below this is written in one slice.

@@ -30,13 +30,13 @@ impl<D: Disk> Store<D> {
         self.guarded(|store| store.snapshots.begin(&mut store.disk, meta))
     }
 
-    /// Writes a slice of the content and syncs it. Nothing happens if the snapshot was given up: see `snapshot_in_progress`.
+    /// Writes a slice of the content; nobody waits for the disk. Nothing happens if the snapshot was given up: see `snapshot_in_progress`.
     pub fn write_snapshot(&mut self, content: &[u8]) -> Result<(), StoreError> {
         self.guarded(|store| store.snapshots.write(&mut store.disk, content))
     }
 
-    /// Writes the rest and makes the snapshot the newest; it lasts when this returns. Older ones go by `trim_slice`. `None`: it was given
-    /// up for want of space.
+    /// Writes the rest, syncs, and makes the snapshot the newest; it lasts when this returns. Older ones go by `trim_slice`. `None`: it was
+    /// given up for want of space.
     pub fn finish_snapshot(&mut self) -> Result<Option<SnapshotInfo>, StoreError> {
         let finished = self.guarded(|store| store.snapshots.finish(&mut store.disk))?;
         self.count_below_snapshot();
@@ -79,7 +79,7 @@ impl<D: Disk> Store<D> {
         self.guarded(|store| store.snapshots.begin_incoming(&mut store.disk, last))
     }
 
-    /// Appends bytes of the file, in order, and syncs them. Nothing happens if it was given up: see `incoming_len`.
+    /// Appends bytes of the file, in order. Nothing happens if it was given up: see `incoming_len`.
     pub fn write_incoming(&mut self, bytes: &[u8]) -> Result<(), StoreError> {
         self.guarded(|store| store.snapshots.write_incoming(&mut store.disk, bytes))
     }

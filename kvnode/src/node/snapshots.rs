@@ -1,6 +1,6 @@
 //! Snapshots of this node's own state: when one is due, its slices, and what of the log may go when it is on the disk.
 //!
-//! Nothing here stops the node: a slice is what one tick can write and flush in passing. When the log has grown to twice its limit before
+//! Nothing here stops the node: a slice is what one tick can write in passing. When the log has grown to twice its limit before
 //! the snapshot is done, there is a slice for every save as well; at four times the limit the leader takes no more writes.
 
 use data::{Disk, SnapshotInfo, SnapshotMeta, Store};
@@ -40,6 +40,8 @@ impl MaxLogBytes {
 /// The snapshot that is being taken.
 pub(crate) struct Snapshots {
     taking: Option<(SnapshotMeta, Taking)>,
+    /// All slices of it are written; the next tick finishes it.
+    is_written: bool,
     /// A slice may be taken now.
     slice_due: bool,
     /// As of the last turn.
@@ -63,6 +65,7 @@ impl Snapshots {
     pub(crate) fn new(newest: Option<SnapshotInfo>) -> Snapshots {
         Snapshots {
             taking: None,
+            is_written: false,
             slice_due: false,
             limit: u64::MAX,
             begin_due: false,
@@ -140,20 +143,15 @@ impl Node {
             store.begin_snapshot(meta)?;
             let taking = Taking::begin(&mut self.machine, &mut self.sessions, &self.members, meta.last.index);
             self.snapshots.taking = Some((meta, taking));
+            self.snapshots.is_written = false;
         }
         let Some((meta, mut taking)) = self.snapshots.taking.take() else { return Ok(()) };
-        let mut content = std::mem::take(&mut self.snapshots.content);
-        content.clear();
-        let bytes_max = if self.machine.data_bytes() < SMALL_STATE_BYTES_MAX { SMALL_SLICE_BYTES_MAX } else { SLICE_BYTES_MAX };
-        let sliced = taking.slice(&mut self.machine, &mut self.sessions, bytes_max, &mut content);
-        if sliced != Sliced::CutOff {
-            store.write_snapshot(&content)?;
-        }
-        self.snapshots.content = content;
-        let finished = match sliced {
-            Sliced::End => store.finish_snapshot()?,
-            _ => None,
-        };
+        let is_small = self.machine.data_bytes() < SMALL_STATE_BYTES_MAX;
+        let sliced = if self.snapshots.is_written { Sliced::End } else { self.write_slice(store, &mut taking, is_small)? };
+        // What the last slices wrote would be waited for if it were finished now; at the next tick it is on the disk, or nearly.
+        let is_due = sliced == Sliced::End && (is_small || self.snapshots.is_written);
+        self.snapshots.is_written = sliced == Sliced::End;
+        let finished = if is_due { store.finish_snapshot()? } else { None };
         match finished {
             Some(_) => {
                 self.snapshots.room_told = false;
@@ -161,7 +159,7 @@ impl Node {
                 self.follow_store(store);
                 return self.compact(store);
             }
-            None if sliced == Sliced::More && store.snapshot_in_progress() => self.snapshots.taking = Some((meta, taking)),
+            None if sliced != Sliced::CutOff && store.snapshot_in_progress() => self.snapshots.taking = Some((meta, taking)),
             None => {
                 match sliced {
                     Sliced::CutOff => self.events.push(Event::SnapshotCutOff),
@@ -174,6 +172,18 @@ impl Node {
         }
         self.follow_store(store);
         Ok(())
+    }
+
+    fn write_slice<D: Disk>(&mut self, store: &mut Store<D>, taking: &mut Taking, is_small: bool) -> Result<Sliced, NodeError> {
+        let mut content = std::mem::take(&mut self.snapshots.content);
+        content.clear();
+        let bytes_max = if is_small { SMALL_SLICE_BYTES_MAX } else { SLICE_BYTES_MAX };
+        let sliced = taking.slice(&mut self.machine, &mut self.sessions, bytes_max, &mut content);
+        if sliced != Sliced::CutOff {
+            store.write_snapshot(&content)?;
+        }
+        self.snapshots.content = content;
+        Ok(sliced)
     }
 
     /// Says so, once until there was room again.
