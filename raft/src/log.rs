@@ -138,8 +138,9 @@ impl LogPositions {
         self.dropped += usize::try_from(to.0 - self.base.index.0).expect("the entries are in memory");
         self.base = EntryId { index: to, term };
         if self.held().len() <= self.dropped {
-            self.metas = self.held().to_vec(); // gives the memory back, too
-            self.dropped = 0;
+            self.metas.drain(..core::mem::take(&mut self.dropped));
+            // Gives memory back, but what the log will soon need again.
+            self.metas.shrink_to(2 * self.metas.len());
         }
     }
 
