@@ -42,9 +42,12 @@ impl Cache {
         }
     }
 
-    /// Drops the entries up to `last`.
-    pub(crate) fn forget_to(&mut self, last: Index) {
-        while self.first <= last {
+    /// Drops at most so many of the entries up to `last`: there may be a hundred thousand, and to free them all takes milliseconds.
+    pub(crate) fn forget_some(&mut self, last: Index, count_max: usize) {
+        for _ in 0..count_max {
+            if last < self.first {
+                return;
+            }
             let Some(entry) = self.entries.pop_front() else { return };
             self.bytes -= entry.len();
             self.first = self.first.next();
@@ -84,6 +87,18 @@ mod tests {
         assert!(cache.get(Index(2)).is_some(), "not saved");
         cache.shrink(Index(5));
         assert_eq!((cache.first, cache.last(), cache.bytes), (Index(3), Some(Index(4)), 20));
+    }
+
+    #[test]
+    fn what_is_below_the_base_goes_bit_by_bit() {
+        let mut cache = Cache::new(100);
+        for index in 1..=5 {
+            cache.put(Index(index), vec![0; 10]);
+        }
+        cache.forget_some(Index(3), 2);
+        assert_eq!((cache.first, cache.bytes), (Index(3), 30));
+        cache.forget_some(Index(3), 2);
+        assert_eq!((cache.first, cache.last(), cache.bytes), (Index(4), Some(Index(5)), 20), "and no more");
     }
 
     #[test]

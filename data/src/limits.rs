@@ -35,7 +35,10 @@ pub const READ_AHEAD_LEN_MAX: usize = 256 << 10;
 pub const SNAPSHOT_CHUNK_LEN: usize = 64 << 10;
 /// Longest chunk that a reader accepts, bytes: what it must hold before anything can be believed.
 pub const SNAPSHOT_CHUNK_LEN_MAX: usize = 256 << 10;
-/// Bytes of a file that nobody needs that are freed at once: one or two milliseconds.
-pub const TRIM_SLICE_LEN: u64 = 4 << 20;
+/// Bytes of a file that nobody needs that are freed at once: a millisecond or two where the system tells the device of every freed block,
+/// less elsewhere.
+pub const TRIM_SLICE_LEN: u64 = 1 << 20;
+/// Segments that wait to be freed above which that is hurried: twice what one compaction leaves behind.
+pub const TRIM_LATE_SEGMENTS: u64 = 8;
 /// Bytes of a snapshot read at once while it is loaded.
 pub const SNAPSHOT_READ_LEN: usize = 1 << 20;

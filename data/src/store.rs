@@ -157,6 +157,8 @@ impl<D: Disk> Store<D> {
     pub fn stage(&mut self, index: Index, encoded: Vec<u8>) {
         assert!(self.base.index < index && index <= self.last_index().next(), "entry {index} staged behind {}", self.last_index());
         self.cache.put(index, encoded);
+        // Two for one: after a compaction they are all gone before as many have come.
+        self.cache.forget_some(self.base.index, 2);
         self.unsaved = Some(self.unsaved.map_or(index, |first| first.min(index)));
         if let Some(waiting) = &mut self.waiting {
             waiting.restaged = Some(waiting.restaged.map_or(index, |first| first.min(index)));

@@ -204,7 +204,8 @@ impl Server {
             self.store.prepare_slice().map_err(|error| fatal(&error.into()))?;
             self.tell_space();
         }
-        if self.store.needs_trim() {
+        // One slice per tick: freeing is paid for by everybody who waits for the disk. More only while files gather.
+        if self.store.needs_trim() && (ticks > 0 || self.store.trim_is_late()) {
             self.store.trim_slice().map_err(|error| fatal(&error.into()))?;
         }
         self.log.flush();

@@ -17,6 +17,7 @@ use crate::batch::{self, BatchFields, BatchKind};
 use crate::disk::Disk;
 use crate::error::{OpenError, StoreError};
 use crate::garbage::Garbage;
+use crate::limits::TRIM_LATE_SEGMENTS;
 use crate::segment::SegmentName;
 use crate::snapshot::{SnapshotInfo, SnapshotMeta, snapshot_path};
 use crate::snapshots;
@@ -149,15 +150,19 @@ impl<D: Disk> Store<D> {
         self.below_snapshot_bytes -= bytes;
         self.base = EntryId { index: to, term: self.terms.at(to) };
         self.terms.forget_below(to);
-        self.cache.forget_to(to);
         Ok(())
     }
 
-    /// Whether there is a file that nobody needs. Call `trim_slice` once per turn while there is.
+    /// Whether there is a file that nobody needs. Call `trim_slice` once per tick while there is.
     pub fn needs_trim(&self) -> bool {
         // Not beside a pending save: it may be the first batch of its segment. One that waits for room is not begun, and may get it.
         let unneeded = self.garbage.is_some() || self.oldest < self.oldest_needed() || self.snapshots.removable().is_some();
         !self.poisoned && self.pending.is_none() && unneeded
+    }
+
+    /// Whether so many of them have gathered that one `trim_slice` per tick is not enough.
+    pub fn trim_is_late(&self) -> bool {
+        self.oldest.0 + TRIM_LATE_SEGMENTS < self.oldest_needed().0
     }
 
     /// Removes one such file, or a slice of one that is large.
