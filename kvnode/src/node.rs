@@ -144,6 +144,8 @@ pub enum Event {
     },
     /// The disk has no room for a snapshot; it is tried again.
     NoRoomForSnapshot,
+    /// A snapshot is on the disk again after there was no room for one.
+    RoomForSnapshot,
     /// This node led, and was deaf for longer than an election may take.
     SlowSync {
         /// How long it waited for its disk.

@@ -430,6 +430,7 @@ impl Server {
                 }
                 Event::Refused { .. } => {} // said where its connections are closed
                 Event::NoRoomForSnapshot => tracing::warn!("the disk has no room for a snapshot: the log grows until it has"),
+                Event::RoomForSnapshot => tracing::info!("the disk had room for a snapshot again"),
                 Event::SnapshotCutOff => tracing::warn!("too much was written while a snapshot was taken: it is begun again"),
                 Event::Role { role, term, leader } => {
                     self.log.set_who(format!("{} {role} {term}", self.name));

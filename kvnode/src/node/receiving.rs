@@ -169,6 +169,7 @@ fn install_whole<D: Disk>(node: &mut Node, store: &mut Store<D>) -> Result<(), N
     if store.finish_incoming()?.is_none() {
         return no_room(node, store);
     }
+    node.room_for_snapshot();
     let Some(Incoming { last, from, received, whole: Some((meta, image)), .. }) = node.receiving.incoming.take() else { return Ok(()) };
     node.abandon_snapshot(store)?;
     store.install(last, HardState { term: node.raft.term(), voted_for: node.raft.voted_for() })?;

@@ -154,7 +154,7 @@ impl Node {
         let finished = if is_due { store.finish_snapshot()? } else { None };
         match finished {
             Some(_) => {
-                self.snapshots.room_told = false;
+                self.room_for_snapshot();
                 self.sending.trust();
                 self.follow_store(store);
                 return self.compact(store);
@@ -190,6 +190,13 @@ impl Node {
     pub(super) fn no_room_for_snapshot(&mut self) {
         if !std::mem::replace(&mut self.snapshots.room_told, true) {
             self.events.push(Event::NoRoomForSnapshot);
+        }
+    }
+
+    /// There was room: says so if anything else was said before.
+    pub(super) fn room_for_snapshot(&mut self) {
+        if std::mem::take(&mut self.snapshots.room_told) {
+            self.events.push(Event::RoomForSnapshot);
         }
     }
 

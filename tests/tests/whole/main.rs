@@ -28,6 +28,7 @@ mod quiet; // a healthy node is one thread that has nothing to say
 mod quorum; // without a majority nothing is promised; a wiped disk is no member
 mod resumed; // an unknown outcome is settled, at most once
 mod simulated_disks; // the programs read what simulated nodes have written
+mod snapshot_room; // a disk with room for the log and none for a snapshot
 mod snapshots; // a short log, fast restarts, laggards caught up
 mod storm; // everything at once
 mod strangers; // bytes that no program of ours would send
