@@ -1,6 +1,8 @@
 //! What takes too long for `cargo xtask test`, on real nodes with everything as users run it, and the figures: heavy load for minutes,
-//! dumps of many keys, many idle connections, lines loaded against a bench, snapshots under kills and of a million keys. `cargo xtask soak [PART SECONDS]...`, see `USAGE`.
+//! dumps of many keys, many idle connections, lines loaded against a bench, snapshots under kills and of a million keys.
+//! `cargo xtask soak [PART SECONDS]...`, see `USAGE`.
 
+mod beside; // what one client waits for, and what the disk alone takes
 mod compaction; // throughput with and without snapshots
 mod dumping; // dumps of 100,000 keys beside a writer and a bench
 mod heavy; // small writes from many clients, then large ones
@@ -14,7 +16,7 @@ use std::process::ExitCode;
 use tests::Cluster;
 
 const USAGE: &str = "usage: cargo xtask soak [--small SECONDS] [--large SECONDS] [--dumps SECONDS] [--idle SECONDS] [--loads ROUNDS]
-                         [--kills ROUNDS] [--compactions ROUNDS] [--million 0|1]
+                         [--kills ROUNDS] [--compactions ROUNDS] [--million ROUNDS]
 0 leaves a part out";
 
 fn main() -> ExitCode {
@@ -53,7 +55,7 @@ fn main() -> ExitCode {
         (loads > 0).then(|| loading::run(loads)),
         (kills > 0).then(|| kills::run(kills)),
         (compactions > 0).then(|| compaction::run(compactions)),
-        (million > 0).then(million::run),
+        (million > 0).then(|| million::run(million)),
     ];
     if good.contains(&Some(false)) { ExitCode::FAILURE } else { ExitCode::SUCCESS }
 }

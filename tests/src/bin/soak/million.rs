@@ -2,52 +2,44 @@
 //! restart takes, and what it all needs of memory and disk.
 
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use tests::client::Client;
 use tests::process::memory_kib;
 use tests::wait::{PATIENCE, let_pass};
 use tests::{Cluster, wait_for};
 
+use crate::beside::{Beside, beside};
+
 const KEYS: usize = 1_000_000;
 const VALUE_LEN: usize = 100;
 const LONG: Duration = Duration::from_secs(300);
+/// How long writes are watched with snapshots or without, at least.
+const WINDOW: Duration = Duration::from_secs(10);
+/// The longest put while a snapshot is taken, and while one is sent, in the median round.
+const PUT_MS_MAX: f64 = 20.0;
 
-/// Whether what must hold did; the figures are for whoever reads them.
-pub(crate) fn run() -> bool {
+/// Whether what must hold did, in the median of so many rounds.
+pub(crate) fn run(rounds: u64) -> bool {
     let mut cluster = crate::cluster();
     let term = cluster.status().term();
     let lines: String = (0..KEYS).map(|number| format!("key {number:07}\t{:v<VALUE_LEN$}\n", number)).collect();
     let raw_bytes = lines.len() - 2 * KEYS;
     println!("{KEYS} keys of {VALUE_LEN} bytes, {:.0} MiB of keys and values, three nodes:", mib(raw_bytes as u64));
     let start = Instant::now();
-    let (_, longest) = beside_a_writer(&cluster, || cluster.kvcli_reading(lines.as_bytes(), ["--timeout", "60s", "load"]).expect_code(0));
-    println!("  loaded in {:.1} s; the longest put of another client meanwhile {longest}", start.elapsed().as_secs_f64());
+    let (_, waited) = beside(&cluster, || cluster.kvcli_reading(lines.as_bytes(), ["--timeout", "60s", "load"]).expect_code(0));
+    println!("  loaded in {:.1} s; of another client meanwhile: {waited}", start.elapsed().as_secs_f64());
+    let mut good = crate::same_term(&cluster, term);
 
-    let (figures, longest) = beside_a_writer(&cluster, || writes_until(&cluster, "no snapshot", || None::<()>, Duration::from_secs(10)));
-    println!("  10 s of writes, mostly without a snapshot: {figures}; the longest put {longest}");
-    let leader = cluster.leader();
-    let before = snapshot_index(&cluster, leader);
-    let taken = || (snapshot_index(&cluster, leader) > before).then_some(());
-    let (figures, longest) = beside_a_writer(&cluster, || writes_until(&cluster, "a snapshot", taken, LONG));
-    println!("  writes until the leader had taken a snapshot: {figures}; the longest put {longest}");
-
-    let victim = cluster.follower();
-    let applied = cluster.status().number(&cluster.nodes[victim].name, "applied_index").expect("it answers");
-    cluster.kill(victim);
-    let others: Vec<String> = (0..3).filter(|number| *number != victim).map(|number| cluster.nodes[number].name.clone()).collect();
-    let compacted = || {
-        let status = cluster.status();
-        others.iter().all(|name| status.number(name, "first_log_index") > Some(applied + 1)).then_some(())
-    };
-    writes_until(&cluster, "the others have no log for it", compacted, LONG);
-    cluster.start_node(victim);
-    let started = Instant::now();
-    let caught_up = || cluster.log(victim).contains("caught up").then_some(());
-    let (figures, longest) = beside_a_writer(&cluster, || writes_until(&cluster, "it is caught up", caught_up, LONG));
-    let took = started.elapsed().as_secs_f64();
-    println!("  a follower that was away, sent a snapshot within {took:.1} s: {figures}; the longest put {longest}");
+    let mut rows = ["without a snapshot", "while a snapshot is taken", "while one is sent"].map(Row::new);
+    for round in 1..=rounds {
+        println!("round {round} of {rounds}, load average {}:", load_average());
+        good &= round_of_writes(&mut cluster, &mut rows);
+    }
+    println!("longest put / longest raw sync of each round, ms:");
+    for row in &rows {
+        println!("  {row}");
+    }
+    good &= rows[1..].iter().all(|row| median(&row.puts_ms) <= PUT_MS_MAX);
 
     cluster.wait_equal();
     // A few more writes, until every node has just taken a snapshot; compaction has come to its end when no file is on its way out.
@@ -67,7 +59,7 @@ pub(crate) fn run() -> bool {
         println!("  {} on disk: {:.0} MiB, {:.2} x the raw bytes", node.name, mib(bytes), bytes as f64 / raw_bytes as f64);
     }
     let follower = cluster.follower();
-    let mut good = true;
+    let term = cluster.status().term();
     for how in ["SIGTERM", "SIGKILL"] {
         if how == "SIGKILL" {
             cluster.kill(follower)
@@ -87,6 +79,95 @@ pub(crate) fn run() -> bool {
         good &= cluster.kvcli_at([follower], ["get", "key 0999999"]).code == 0;
     }
     good & crate::same_term(&cluster, term)
+}
+
+/// The same writes without a snapshot, while one is taken, and while one is sent to a follower that was away: in turn, so that all three
+/// have the same disk and the same neighbours. Whether the term stayed in each.
+fn round_of_writes(cluster: &mut Cluster, rows: &mut [Row; 3]) -> bool {
+    let [without, taken, sent] = rows;
+    cluster.run_args = ["--max-log-bytes", "-1"].map(String::from).into();
+    let mut good = restart_all(cluster, |cluster| {
+        let (figures, waited) = beside(cluster, || writes_until(cluster, "no snapshot", || None::<()>, WINDOW));
+        without.add(&figures, &waited);
+    });
+
+    cluster.run_args.clear();
+    good &= restart_all(cluster, |cluster| {
+        let leader = cluster.leader();
+        let (start, before) = (Instant::now(), snapshot_index(cluster, leader));
+        let is_taken = || (WINDOW <= start.elapsed() && before < snapshot_index(cluster, leader)).then_some(());
+        let (figures, waited) = beside(cluster, || writes_until(cluster, "a snapshot", is_taken, LONG));
+        taken.add(&figures, &waited);
+    });
+
+    let term = cluster.status().term();
+    let victim = cluster.follower();
+    let applied = cluster.status().number(&cluster.nodes[victim].name, "applied_index").expect("it answers");
+    cluster.kill(victim);
+    let others: Vec<String> = (0..3).filter(|number| *number != victim).map(|number| cluster.nodes[number].name.clone()).collect();
+    let compacted = || {
+        let status = cluster.status();
+        others.iter().all(|name| status.number(name, "first_log_index") > Some(applied + 1)).then_some(())
+    };
+    writes_until(cluster, "the others have no log for it", compacted, LONG);
+    let times = |cluster: &Cluster| cluster.log(victim).matches("caught up").count();
+    let before = times(cluster);
+    cluster.start_node(victim);
+    let is_caught_up = || (before < times(cluster)).then_some(());
+    let (figures, waited) = beside(cluster, || writes_until(cluster, "it is caught up", is_caught_up, LONG));
+    sent.add(&figures, &waited);
+    cluster.wait_equal();
+    good & crate::same_term(cluster, term)
+}
+
+/// Restarts every node, and says whether the term stays while something happens.
+fn restart_all(cluster: &mut Cluster, act: impl FnOnce(&Cluster)) -> bool {
+    for number in 0..cluster.nodes.len() {
+        assert!(cluster.terminate(number).success());
+    }
+    cluster.start_all();
+    let term = cluster.wait_healthy().term();
+    act(cluster);
+    crate::same_term(cluster, term)
+}
+
+/// What the rounds have shown of one kind of window.
+struct Row {
+    what: &'static str,
+    puts_ms: Vec<f64>,
+    syncs_ms: Vec<f64>,
+}
+
+impl Row {
+    fn new(what: &'static str) -> Row {
+        Row { what, puts_ms: Vec::new(), syncs_ms: Vec::new() }
+    }
+
+    fn add(&mut self, figures: &str, waited: &Beside) {
+        println!("  {}: {figures}; {waited}", self.what);
+        self.puts_ms.push(waited.longest_put_ms());
+        self.syncs_ms.push(waited.longest_sync_ms());
+    }
+}
+
+/// `while one is sent: 14.1/9.0, 21.0/19.3, 12.2/7.7; median 14.1/9.0`
+impl std::fmt::Display for Row {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let pairs: Vec<String> = self.puts_ms.iter().zip(&self.syncs_ms).map(|(put, sync)| format!("{put:.1}/{sync:.1}")).collect();
+        write!(f, "{}: {}; median {:.1}/{:.1}", self.what, pairs.join(", "), median(&self.puts_ms), median(&self.syncs_ms))
+    }
+}
+
+fn median(all: &[f64]) -> f64 {
+    let mut sorted = all.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    sorted.get(sorted.len() / 2).copied().unwrap_or(f64::NAN)
+}
+
+/// Of one minute: how many processes wanted a processor or waited for the disk.
+fn load_average() -> String {
+    let text = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
+    text.split(' ').next().unwrap_or_default().to_owned()
 }
 
 fn mib(bytes: u64) -> f64 {
@@ -111,28 +192,6 @@ fn has_temporary(data_dir: &Path) -> bool {
 fn disk_bytes(path: &Path) -> u64 {
     let entries = std::fs::read_dir(path).expect("a directory").map(|entry| entry.expect("an entry").path());
     entries.map(|path| if path.is_dir() { disk_bytes(&path) } else { path.metadata().map_or(0, |file| file.len()) }).sum()
-}
-
-/// Does something while one client puts one value after the other; its longest put.
-fn beside_a_writer<T>(cluster: &Cluster, act: impl FnOnce() -> T) -> (T, String) {
-    let stop = AtomicBool::new(false);
-    std::thread::scope(|scope| {
-        let writer = scope.spawn(|| {
-            let mut client = Client::new(&cluster.endpoints(), PATIENCE);
-            let mut took = Vec::new();
-            while !stop.load(Ordering::Relaxed) {
-                let start = Instant::now();
-                client.put("watched", "1").expect("a put");
-                took.push(start.elapsed().as_secs_f64() * 1000.0);
-                let_pass(Duration::from_millis(1));
-            }
-            took.sort_by(f64::total_cmp);
-            format!("{:.1} ms, p99 {:.1} ms of {}", took[took.len() - 1], took[took.len() * 99 / 100], took.len())
-        });
-        let done = act();
-        stop.store(true, Ordering::Relaxed);
-        (done, writer.join().expect("the writer"))
-    })
 }
 
 /// Benches of 16 clients over the million keys, one after the other, until something has happened; what the last of them printed.
