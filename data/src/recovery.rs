@@ -31,7 +31,7 @@
 use std::collections::VecDeque;
 use std::io;
 
-use raft::{ClusterId, EntryId, EntryMeta, HardState, Index, Term};
+use raft::{ClusterId, EntryId, EntryMeta, HardState, Index, Reached, Term};
 
 use crate::batch::{self, BadTail, BatchFields, BatchHeader, BatchKind, Tip, Walk, walk};
 use crate::disk::{Disk, nonzero_len, read_all, write_zeros};
@@ -84,6 +84,7 @@ pub(crate) struct Recovery<F> {
     pub(crate) snapshots: Snapshots<F>,
     /// Whether the newest snapshot, if there is one, ends in this log. If not, it is to be installed.
     pub(crate) holds_snapshot: bool,
+    pub(crate) reached: Reached,
 }
 
 /// Reads the log as opening it would, and changes nothing: what `kvnode run` would say.
@@ -109,6 +110,11 @@ pub(crate) fn recover<D: Disk>(disk: &mut D, cluster_id: ClusterId, segment_len:
         snapshots::load(disk, cluster_id, newest.meta.last, |_, _| {})?;
     }
 
+    let mut reached = Reached::default();
+    if torn.is_some() {
+        reached.mark("a torn batch is cut off at start");
+    }
+    found.mark(&mut reached);
     // So far nothing was written. From here on only what takes back no promise: it can be cut short anywhere and done again.
     if let Some(Torn { name, from, to }) = torn {
         let file = open(disk, name)?;
@@ -127,7 +133,7 @@ pub(crate) fn recover<D: Disk>(disk: &mut D, cluster_id: ClusterId, segment_len:
     let sealed = replay.sealed;
     let (recovered, places) = replay.into_recovered(newest);
     let (current, used) = (Segment { name, size, file }, offset + bytes.len() as u64);
-    Ok(Recovery { recovered, places, sealed, oldest, current, used, spare, snapshots, holds_snapshot })
+    Ok(Recovery { recovered, places, sealed, oldest, current, used, spare, snapshots, holds_snapshot, reached })
 }
 
 /// Removes what a crash left of segments that were on their way out.

@@ -7,7 +7,7 @@
 
 use std::io;
 
-use raft::{ClusterId, EntryId, TERM_AND_INDEX_LIMIT};
+use raft::{ClusterId, EntryId, Reached, TERM_AND_INDEX_LIMIT};
 
 use crate::disk::Disk;
 use crate::error::{OpenError, StoreError};
@@ -63,6 +63,16 @@ pub(crate) struct Found {
 }
 
 impl Found {
+    /// What opening is about to clear away.
+    pub(crate) fn mark(&self, reached: &mut Reached) {
+        for leftover in &self.leftovers {
+            reached.mark(match leftover.ends_with(TEMPORARY) {
+                true => "an unfinished snapshot is removed at start",
+                false => "a snapshot that was replaced is removed at start",
+            });
+        }
+    }
+
     /// Whether opening removes anything.
     pub(crate) fn has_leftovers(&self) -> bool {
         !self.leftovers.is_empty()

@@ -5,7 +5,7 @@ mod compaction; // snapshots, and what they make of the log
 use std::collections::VecDeque;
 use std::io;
 
-use raft::{ClusterId, EntryHeader, EntryId, EntryMeta, HardState, Index, Save, SaveToken};
+use raft::{ClusterId, EntryHeader, EntryId, EntryMeta, HardState, Index, Reached, Save, SaveToken};
 
 use crate::batch::{self, BatchFields, BatchKind, Tip};
 use crate::cache::Cache;
@@ -88,6 +88,7 @@ pub struct Store<D: Disk> {
     no_space: bool,
     poisoned: bool,
     batch: Vec<u8>,
+    reached: Reached,
 }
 
 /// A save that met a full disk before anything of it was written. To whoever asked for it it is one whose sync takes long.
@@ -106,8 +107,11 @@ impl<D: Disk> Store<D> {
     pub fn open(mut disk: D, identity: &Identity, options: Options) -> Result<(Store<D>, Recovered), OpenError> {
         let cluster_id = identity.cluster_id;
         let segment_len = segment_len(options.max_log_bytes.unwrap_or(LOG_BYTES_DEFAULT));
-        let Recovery { mut recovered, places, sealed, oldest, current, used, spare, snapshots, holds_snapshot } =
+        let Recovery { mut recovered, places, sealed, oldest, current, used, spare, snapshots, holds_snapshot, mut reached } =
             recover(&mut disk, cluster_id, segment_len)?;
+        if recovered.snapshot.is_some() && !holds_snapshot {
+            reached.mark("an installation is finished at the next start");
+        }
         let mut terms = Terms::new(recovered.base);
         for entry in &recovered.entries {
             terms.push(entry.index, entry.term);
@@ -140,6 +144,7 @@ impl<D: Disk> Store<D> {
             no_space: false,
             poisoned: false,
             batch: Vec::new(),
+            reached,
         };
         match recovered.snapshot {
             Some(SnapshotInfo { meta: SnapshotMeta { last, time_ms }, .. }) if !holds_snapshot => {
@@ -161,6 +166,7 @@ impl<D: Disk> Store<D> {
         self.cache.forget_some(self.base.index, 2);
         self.unsaved = Some(self.unsaved.map_or(index, |first| first.min(index)));
         if let Some(waiting) = &mut self.waiting {
+            self.reached.mark("entries come while a save waits for room");
             waiting.restaged = Some(waiting.restaged.map_or(index, |first| first.min(index)));
         }
         self.cache.shrink(self.first_unsaved());
@@ -355,6 +361,11 @@ impl<D: Disk> Store<D> {
         Ok(self.cache.get(index).or_else(|| self.ahead.get(index)).expect("it was just read"))
     }
 
+    /// Moves the rare paths that were taken since the last call to `out`.
+    pub fn take_reached(&mut self, out: &mut Vec<&'static str>) {
+        self.reached.take(out);
+    }
+
     /// How long the last sync took, microseconds.
     pub fn last_sync_us(&self) -> u64 {
         self.disk.last_sync_us()
@@ -389,7 +400,11 @@ impl<D: Disk> Store<D> {
     fn write_batch(&mut self, fields: &BatchFields, entry_count: usize) -> Result<SyncStatus, StoreError> {
         assert!(self.pending.is_none(), "a save while another is under way");
         self.put_batch(fields, entry_count)?;
-        self.disk.start_sync(&self.current.file).map_err(io_error(self.current.name, "sync"))
+        let status = self.disk.start_sync(&self.current.file).map_err(io_error(self.current.name, "sync"))?;
+        if status == SyncStatus::Pending && self.used == SEGMENT_HEADER_LEN as u64 + self.last_batch_len {
+            self.reached.mark("the first batch of a segment is not durable yet");
+        }
+        Ok(status)
     }
 
     /// Writes a batch, in the next segment if this one has no room for it.

@@ -41,11 +41,18 @@ pub struct Bounds {
     pub session_idle_ms_max: u64,
     /// Bytes of keys and values in one page of a scan, unless one item alone is larger.
     pub page_bytes_max: usize,
+    /// Old values that frozen views of keys keep, bytes.
+    pub view_bytes_max: usize,
 }
 
 impl Default for Bounds {
     fn default() -> Bounds {
-        Bounds { sessions_max: SESSIONS_MAX, session_idle_ms_max: SESSION_IDLE_MS_MAX, page_bytes_max: PAGE_BYTES_MAX }
+        Bounds {
+            sessions_max: SESSIONS_MAX,
+            session_idle_ms_max: SESSION_IDLE_MS_MAX,
+            page_bytes_max: PAGE_BYTES_MAX,
+            view_bytes_max: VIEW_BYTES_MAX,
+        }
     }
 }
 

@@ -131,6 +131,12 @@ impl Machine {
         machine
     }
 
+    /// The same state, its views held to another bound than a real node's.
+    pub(crate) fn bounded(mut self, view_bytes_max: usize) -> Machine {
+        self.views.hold_to(view_bytes_max);
+        self
+    }
+
     /// Drops up to so many keys of a state that is no longer used: to free a million at once would take a tenth of a second. `false`: it
     /// is empty.
     pub(crate) fn drop_some(&mut self, count: usize) -> bool {

@@ -10,7 +10,9 @@ mod sending; // a snapshot to a peer
 mod snapshots; // snapshots of this node's own state, and what of the log may go
 
 use data::{Disk, Identity, SnapshotMeta, Store};
-use raft::{EntryHeader, EntryId, EntryKind, EntryMeta, Incarnation, Index, Message, NodeId, ProposeError, Raft, ReadId, RoleName, Term};
+use raft::{
+    EntryHeader, EntryId, EntryKind, EntryMeta, Incarnation, Index, Message, NodeId, ProposeError, Raft, Reached, ReadId, RoleName, Term,
+};
 use wire::command::{Announce, Command, Member};
 use wire::hello::{PeerHello, Refused, Welcome};
 use wire::peer::PeerFrame;
@@ -108,6 +110,7 @@ pub struct Node {
     reported: Report,
     events: Vec<Event>,
     pub(crate) counters: Counters,
+    reached: Reached,
 }
 
 /// Something that an operator may want to read in the log.
@@ -218,7 +221,7 @@ impl Node {
         let reported = Report { role: raft.role(), term: raft.term(), leader: None, formed: false };
         let mut node = Node {
             raft,
-            machine,
+            machine: machine.bounded(config.bounds.view_bytes_max),
             sessions: sessions.bounded(config.bounds),
             members,
             applied: snapshot.last,
@@ -246,6 +249,7 @@ impl Node {
             reported,
             events: Vec::new(),
             counters: Counters::new(now_us),
+            reached: Reached::default(),
             config,
         };
         // Segments go as a whole, so the log on disk may reach back further than is kept.
@@ -334,6 +338,7 @@ impl Node {
         // A sole voter has nobody who could have been elected.
         if is_slow && self.raft.is_leader() && !self.raft.membership().is_sole_voter(self.config.identity.node) {
             self.events.push(Event::SlowSync { sync_us });
+            self.reached.mark("a leader steps down after a slow sync");
             self.raft.step_down();
             self.follow_raft();
         }
@@ -380,6 +385,9 @@ impl Node {
         }
         let leading = self.raft.is_leader().then(|| self.raft.term());
         if self.leading.is_some() && self.leading != leading {
+            if self.writes.len() > 0 {
+                self.reached.mark("who waits for a write is told that leadership is lost");
+            }
             self.replies.extend(self.writes.leadership_lost());
             self.announcing.clear();
         }
@@ -488,7 +496,7 @@ impl Node {
     /// The state of a snapshot takes the place of this one. The old one is freed bit by bit; whoever was reading it is told so when it
     /// asks for more.
     fn replace_state(&mut self, meta: SnapshotMeta, image: Image) {
-        self.retired = Some(std::mem::replace(&mut self.machine, image.machine));
+        self.retired = Some(std::mem::replace(&mut self.machine, image.machine.bounded(self.config.bounds.view_bytes_max)));
         self.sessions = image.sessions.bounded(self.config.bounds);
         self.members.restore(image.formed, &image.members);
         let greeted: Vec<NodeId> = self.greetings.keys().copied().collect();
@@ -533,6 +541,14 @@ impl Node {
             || self.snapshots.has_work(self.clock.now_us)
             || self.sending.has_work()
             || self.receiving.has_work(self.raft.wanted_snapshot(), self.clock.now_us)
+    }
+
+    /// Moves the rare paths that were taken since the last call to `out`, those of raft included.
+    pub fn take_reached(&mut self, out: &mut Vec<&'static str>) {
+        self.reached.take(out);
+        self.sessions.take_reached(out);
+        self.scans.take_reached(out);
+        self.raft.take_reached(out);
     }
 
     /// What changed since the last call.

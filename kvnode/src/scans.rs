@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 
+use raft::Reached;
 use wire::{Item, Page, Reply};
 
 use crate::limits::{CLIENT_SCANS_MAX, SCAN_IDLE_US_MAX, SCANS_MAX};
@@ -14,6 +15,7 @@ use crate::waiting::{ClientId, Range};
 pub(crate) struct Scans {
     open: BTreeMap<ViewId, Scan>,
     page_bytes_max: usize,
+    reached: Reached,
 }
 
 struct Scan {
@@ -30,7 +32,7 @@ const ITEM_OVERHEAD: usize = 16;
 
 impl Scans {
     pub(crate) fn new(page_bytes_max: usize) -> Scans {
-        Scans { open: BTreeMap::new(), page_bytes_max }
+        Scans { open: BTreeMap::new(), page_bytes_max, reached: Reached::default() }
     }
 
     /// Whether there is room for one more of this client's.
@@ -72,6 +74,7 @@ impl Scans {
             bytes < page_bytes_max && *left != Some(0)
         });
         let Some(slice) = slice else {
+            self.reached.mark("a scan that was too slow has lost its view");
             self.open.remove(&id);
             return Reply::ScanLost;
         };
@@ -81,6 +84,11 @@ impl Scans {
             self.close(machine, id);
         }
         Reply::Page(Page { scan, position: slice.position, age_ms, last, items })
+    }
+
+    /// Moves the rare paths that were taken since the last call to `out`.
+    pub(crate) fn take_reached(&mut self, out: &mut Vec<&'static str>) {
+        self.reached.take(out);
     }
 
     /// The client is gone.

@@ -8,7 +8,7 @@
 
 use std::collections::BTreeMap;
 
-use raft::Index;
+use raft::{Index, Reached};
 use wire::client::Written;
 use wire::command::{CallId, SessionId};
 use wire::image::SessionImage;
@@ -29,6 +29,7 @@ pub(crate) struct Sessions {
     digest: u64,
     views: Views<SessionId, Session>,
     bounds: Bounds,
+    reached: Reached,
 }
 
 #[derive(Clone)]
@@ -77,8 +78,11 @@ impl Sessions {
         self.evict_idle(time_ms);
         let Some(session) = self.table.get_mut(&call.session) else {
             let admission = self.judge(call);
-            if admission == Admission::Run {
-                self.open(call, index, time_ms);
+            match admission {
+                Admission::Run => self.open(call, index, time_ms),
+                // Whoever made the first call of a session may be as old; whoever has made more had a session when it began.
+                _ if call.seq > 1 => self.reached.mark("a session was evicted while its calls were in flight"),
+                _ => self.reached.mark("a call is refused by the horizon"),
             }
             return admission;
         };
@@ -90,10 +94,23 @@ impl Sessions {
         session.last_active_ms = time_ms;
         if session.first_unanswered < call.first_unanswered {
             session.first_unanswered = call.first_unanswered;
+            let kept = session.replies.len();
             session.replies.retain(|(seq, _)| *seq >= call.first_unanswered);
+            if session.replies.len() < kept {
+                self.reached.mark("the lowest unanswered number drops kept replies");
+            }
         }
         self.digest = self.digest.wrapping_add(session_digest(call.session, session));
-        self.judge(call)
+        let admission = self.judge(call);
+        if matches!(admission, Admission::Kept(_)) {
+            self.reached.mark("a call that is in the log twice runs once");
+        }
+        admission
+    }
+
+    /// Moves the rare paths that were taken since the last call to `out`.
+    pub(crate) fn take_reached(&mut self, out: &mut Vec<&'static str>) {
+        self.reached.take(out);
     }
 
     /// What `admit` would say now, changing nothing: a leader answers a repeated call without logging it again.
@@ -180,6 +197,7 @@ impl Sessions {
 
     fn open(&mut self, call: &CallId, index: Index, time_ms: u64) {
         if self.table.len() >= self.bounds.sessions_max {
+            self.reached.mark("a session makes room for another");
             self.evict_longest_idle();
         }
         let session =

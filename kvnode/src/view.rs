@@ -46,6 +46,7 @@ pub(crate) struct Views<K, V> {
     last_id: u64,
     /// Of all of them; what they share is counted once.
     kept_bytes: usize,
+    kept_bytes_max: usize,
 }
 
 /// What one write has changed, shared by the views that it was ahead of. In the order of the keys.
@@ -82,7 +83,7 @@ pub(crate) struct Slice {
 
 impl<K, V> Default for Views<K, V> {
     fn default() -> Views<K, V> {
-        Views { open: BTreeMap::new(), last_id: 0, kept_bytes: 0 }
+        Views { open: BTreeMap::new(), last_id: 0, kept_bytes: 0, kept_bytes_max: VIEW_BYTES_MAX }
     }
 }
 
@@ -102,6 +103,11 @@ impl<K: Ord + Clone + Weight, V: Clone + Weight + Dated> Views<K, V> {
         let id = ViewId(self.last_id);
         self.open.insert(id, view);
         id
+    }
+
+    /// Holds them to this, and not to what a real node's may keep.
+    pub(crate) fn hold_to(&mut self, kept_bytes_max: usize) {
+        self.kept_bytes_max = kept_bytes_max;
     }
 
     /// How many are open.
@@ -156,7 +162,7 @@ impl<K: Ord + Clone + Weight, V: Clone + Weight + Dated> Views<K, V> {
 
     /// Cuts off whoever holds most, until so many bytes more may be kept or nobody is left.
     fn make_room(&mut self, bytes: usize) {
-        while self.kept_bytes + bytes > VIEW_BYTES_MAX {
+        while self.kept_bytes + bytes > self.kept_bytes_max {
             let greediest = self.open.iter().max_by_key(|(_, view)| (!view.is_snapshot, view.kept_bytes)).map(|(id, _)| *id);
             let Some(greediest) = greediest else { return };
             self.close(greediest);

@@ -40,6 +40,9 @@ impl Raft {
         if self.is_leader() || !self.membership.voters.contains(&self.config.id) {
             return;
         }
+        if matches!(self.role, Role::Candidate(_)) {
+            self.reached.mark("an election ends without a winner");
+        }
         let hurried_left = self.role.timer().and_then(|timer| timer.hurried_left);
         let timer = match hurried_left {
             Some(left) if left > 0 => Timer { ticks: 0, timeout_ticks: self.rng.u32(HURRIED_RETRY_TICKS), hurried_left: Some(left - 1) },
@@ -122,6 +125,9 @@ impl Raft {
         let is_free = voted_for.is_none_or(|node| node == from);
         let is_standing = matches!(self.role, Role::Candidate(_) | Role::Leader(_));
         let vote_granted = is_free && !is_standing && self.is_up_to_date(last);
+        if !is_free {
+            self.reached.mark("a second candidate of a term is refused");
+        }
         if vote_granted {
             self.hard_state.voted_for = Some(from);
             let timer = self.normal_timer();
@@ -163,6 +169,9 @@ impl Raft {
 
     /// Follows the sender of an append or heartbeat of this term; `false` if that cannot be its leader.
     pub(crate) fn follow(&mut self, leader: NodeId) -> bool {
+        if self.role.timer().is_some_and(|timer| timer.hurried_left.is_some()) {
+            self.reached.mark("a hurried election is called off by a leader");
+        }
         let timer = self.normal_timer();
         match &mut self.role {
             Role::Follower(follower) if follower.leader.is_none_or(|known| known == leader) => {
@@ -223,6 +232,9 @@ impl Raft {
     fn enter_term(&mut self, term: Term, voted_for: Option<NodeId>) {
         if self.hard_state.term < term {
             self.hard_state = HardState { term, voted_for };
+            if self.saves.has_promises() {
+                self.reached.mark("promises are outlived by their term, unsaid");
+            }
             self.saves.forget_promises();
             self.vouched_index = Index(0);
         }
@@ -232,7 +244,12 @@ impl Raft {
     fn become_role(&mut self, role: Role) {
         match core::mem::replace(&mut self.role, role) {
             Role::Follower(follower) => self.read_results.failed.extend(follower.reads.ids()),
-            Role::Leader(leader) => self.read_results.failed.extend(leader.reads.ids()),
+            Role::Leader(leader) => {
+                if leader.reads.newest_round().is_some() {
+                    self.reached.mark("a read round is cut by a step-down");
+                }
+                self.read_results.failed.extend(leader.reads.ids());
+            }
             Role::PreCandidate(_) | Role::Candidate(_) => {}
         }
     }
@@ -280,7 +297,10 @@ impl Raft {
         let timeout_ticks = match self.stands_last {
             _ if self.membership.is_sole_voter(self.config.id) => 1, // it has nobody to wait for
             false => self.rng.u32(election_ticks..2 * election_ticks),
-            true => self.rng.u32(2 * election_ticks..3 * election_ticks),
+            true => {
+                self.reached.mark("a node with a full disk stands last");
+                self.rng.u32(2 * election_ticks..3 * election_ticks)
+            }
         };
         Timer { ticks: 0, timeout_ticks, hurried_left: None }
     }

@@ -44,6 +44,7 @@ extern crate alloc;
 mod entry; // the 24 bytes before every payload, on disk and on the wire alike
 mod limits; // how much is remembered for others
 mod message; // what nodes say to each other
+mod reached; // rare paths, marked for whoever tests
 mod types; // Term, Index, NodeId, EntryMeta
 
 // What a node consists of.
@@ -72,6 +73,7 @@ pub use membership::Membership;
 pub use message::{AppendOutcome, Message, ReadToken};
 pub use progress::Progress;
 pub use raft::{Config, Raft, Recovered};
+pub use reached::Reached;
 pub use reads::{ReadError, ReadId};
 pub use ready::{Ready, Released, Save, SaveToken};
 pub use replication::ProposeError;

@@ -8,6 +8,7 @@ use crate::log::LogPositions;
 use crate::membership::Membership;
 use crate::message::{AppendOutcome, Message};
 use crate::progress::Progress;
+use crate::reached::Reached;
 use crate::reads::ReadResults;
 use crate::ready::{Ready, Released, Save, SaveToken, Saves};
 use crate::replication::Append;
@@ -85,6 +86,7 @@ pub struct Raft {
     /// Rounds and questions numbered so far, in this life.
     pub(crate) read_rounds: u64,
     pub(crate) read_results: ReadResults,
+    pub(crate) reached: Reached,
 }
 
 impl Raft {
@@ -117,6 +119,7 @@ impl Raft {
             outbox: Vec::new(),
             read_rounds: 0,
             read_results: ReadResults::default(),
+            reached: Reached::default(),
         };
         let timer = raft.normal_timer();
         *raft.role.timer_mut().expect("a node starts as follower") = timer;
@@ -140,8 +143,11 @@ impl Raft {
 
     /// A message has arrived. This cannot fail: what is stale, repeated or senseless is simply no news.
     pub fn step(&mut self, from: NodeId, message: Message) {
-        if from == self.config.id || !message.is_within_limits() || self.ignores(&message) {
+        if from == self.config.id || !message.is_within_limits() {
             return;
+        }
+        if self.ignores(&message) {
+            return self.reached.mark("a vote is refused while a leader lives");
         }
         match message.term() {
             Some(term) if term < self.hard_state.term => return self.answer_stale(from, message),
@@ -180,6 +186,9 @@ impl Raft {
     /// A request of an older term is answered with ours, so that a leader or candidate of that term gives up; an answer is dropped.
     fn answer_stale(&mut self, from: NodeId, message: Message) {
         let term = self.hard_state.term;
+        if matches!(message, Message::Append { .. } | Message::Heartbeat { .. }) {
+            self.reached.mark("a deposed leader is told so");
+        }
         match message {
             Message::RequestVote { .. } => self.promise(from, Message::RequestVoteReply { term, vote_granted: false }),
             Message::Append { prev_log_index, prev_log_term, .. } => {
@@ -265,6 +274,11 @@ impl Raft {
     /// Committed and on our own disk: what is applied survives our own crash.
     fn appliable(&self) -> Index {
         self.commit_index.min(self.log.stable_index())
+    }
+
+    /// Moves the rare paths that were taken since the last call to `out`.
+    pub fn take_reached(&mut self, out: &mut Vec<&'static str>) {
+        self.reached.take(out);
     }
 
     /// This node.

@@ -163,7 +163,10 @@ impl Raft {
     /// The leader answers. Only an answer to a question of this life and this leadership counts.
     pub(crate) fn handle_read_index_reply(&mut self, from: NodeId, token: ReadToken, index: Index) {
         let Role::Follower(follower) = &mut self.role else { return };
-        if token.incarnation != self.config.incarnation || follower.leader != Some(from) {
+        if token.incarnation != self.config.incarnation {
+            return self.reached.mark("a follower is answered for a read of its past life");
+        }
+        if follower.leader != Some(from) {
             return;
         }
         if let Some(asked) = follower.reads.asked.remove(&token.round) {

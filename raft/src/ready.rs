@@ -139,6 +139,10 @@ impl Saves {
         }
     }
 
+    pub(crate) fn has_promises(&self) -> bool {
+        !self.promises.is_empty()
+    }
+
     pub(crate) fn has_released(&self) -> bool {
         self.promises.iter().any(|promise| promise.relies_on <= self.finished)
     }

@@ -69,6 +69,7 @@ impl Raft {
         let (me, now, election_ticks) = (self.config.id, leader.now, u64::from(self.config.election_ticks));
         let is_heard = |voter| voter == me || leader.progress.get(&voter).is_some_and(|peer| now - peer.heard_at < election_ticks);
         if !self.membership.is_quorum(is_heard) {
+            self.reached.mark("a leader that no majority answers steps down");
             self.become_follower(self.hard_state.term, None);
             return;
         }
@@ -151,9 +152,17 @@ impl Raft {
                 if self.log.last().term == term || conflict <= self.vouched_index {
                     return;
                 }
+                if self.log.term_at(conflict) != Some(self.log.last().term) {
+                    self.reached.mark("entries of two terms are cut off at once");
+                }
+                if self.saves.is_outstanding() && conflict < self.log.first_unsaved() {
+                    self.reached.mark("entries are cut off while their save is under way");
+                }
                 self.log.truncate(conflict);
             }
             entries[first..].iter().for_each(|entry| self.log.append(*entry));
+        } else if !entries.is_empty() && vouched < self.log.last_index() {
+            self.reached.mark("an append comes late, and shortens nothing");
         }
         self.commit_to(leader_commit.min(vouched));
         self.vouched_index = self.vouched_index.max(vouched);
@@ -180,6 +189,9 @@ impl Raft {
             AppendOutcome::Rejected { prev_log_index, hint_index, hint_term } if progress.is_fresh_rejection(prev_log_index) => {
                 // Neither log holds a common entry above this: the follower has none of a lower term there, and we none of its term.
                 let guess = self.log.last_at_or_before(hint_index, hint_term);
+                if guess.is_some_and(|guess| self.log.term_at(prev_log_index).is_some_and(|term| guess.term < term)) {
+                    self.reached.mark("a conflict is traced back over a boundary of terms");
+                }
                 progress.rejected(prev_log_index, guess.map(|entry| entry.index), self.log.base().index);
             }
             _ => {} // late, or about entries we never had
@@ -214,6 +226,8 @@ impl Raft {
         // whose log ends in a newer term (figure 8), after we told a client "done".
         if self.commit_index < agreed && self.log.term_at(agreed) == Some(self.hard_state.term) {
             self.commit_to(agreed);
+        } else if self.commit_index < agreed {
+            self.reached.mark("a majority holds an entry of an older term, which commits nothing");
         }
     }
 

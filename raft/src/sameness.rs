@@ -29,6 +29,7 @@ impl Raft {
             outbox,
             read_rounds,
             read_results,
+            reached: _,
         } = self;
         (hard_state, membership, vouched_index, every_vote, stands_last).hash(hasher);
         (commit_index, handed_out, applied_index, snapshot, outbox, read_rounds, read_results).hash(hasher);

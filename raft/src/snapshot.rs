@@ -56,6 +56,9 @@ impl Raft {
         assert!(!self.is_leader(), "{self} leads, and is to install the snapshot {last}");
         assert!(self.needs_snapshot(last), "{self} has committed {} and is to install the snapshot {last}", self.commit_index);
         assert!(last.term <= self.hard_state.term, "the snapshot {last} is ahead of {}", self.hard_state.term);
+        if self.commit_index < self.log.last_index() {
+            self.reached.mark("a snapshot is installed during appends");
+        }
         self.log = LogPositions::recovered(last, alloc::vec::Vec::new());
         self.snapshot = last;
         self.commit_index = last.index;

@@ -6,11 +6,13 @@ mod promises; // what nodes say, and what clients are told
 
 use std::collections::BTreeMap;
 
+use data::Store;
 use kvnode::{ClientId, Node};
-use raft::{EntryId, Facts, Index, NodeId, Term};
+use raft::{EntryId, Facts, HardState, Index, NodeId, Term};
 
 use crate::disk::WatchedDisk;
 use crate::failure::must;
+use crate::reached::Reached;
 use logs::Logs;
 pub(crate) use promises::is_kept;
 
@@ -28,6 +30,8 @@ pub(crate) struct Checker {
     /// Reads under way, and what had been acknowledged when they were handed in.
     reads: BTreeMap<(NodeId, ClientId, u64), Index>,
     pub(crate) leader_changes: u64,
+    pub(crate) reached: Reached,
+    paths: Vec<&'static str>,
 }
 
 /// One node in one life, when it was last looked at.
@@ -40,13 +44,18 @@ struct Life {
 
 impl Checker {
     /// Looks at a node after a pass of `drive`; whether its log was cut, to be continued otherwise.
-    pub(crate) fn look(&mut self, node: &Node, disk: &WatchedDisk) -> bool {
+    pub(crate) fn look(&mut self, node: &mut Node, store: &mut Store<WatchedDisk>, disk: &WatchedDisk) -> bool {
+        node.take_reached(&mut self.paths);
+        store.take_reached(&mut self.paths);
+        disk.take_reached(&mut self.paths);
         let (raft, id) = (node.raft(), node.raft().id());
         let log = raft.log();
         let before = self.lives.remove(&id);
-        if let Some(before) = &before {
-            raft.check(&before.facts);
+        match &before {
+            Some(before) => raft.check(&before.facts),
+            None => self.begins(id, raft.hard_state()),
         }
+        self.reached.count(&mut self.paths);
         self.logs.take_written(id, disk);
         self.logs.committed(raft, before.as_ref().map_or(Index(0), |before| before.commit_index));
         if raft.is_leader() {
@@ -62,6 +71,13 @@ impl Checker {
         let life = Life { facts: raft.facts(), last: log.last(), commit_index: raft.commit_index(), applied_index: at.index };
         self.lives.insert(id, life);
         is_cut
+    }
+
+    /// The first look at a life. Its vote may be one that the last life did not live to say.
+    fn begins(&mut self, id: NodeId, HardState { term, voted_for }: HardState) {
+        if voted_for.is_some_and(|candidate| candidate != id) && !self.votes.contains_key(&(id, term)) {
+            self.paths.push("a voter dies between its save and its word");
+        }
     }
 
     fn leads(&mut self, id: NodeId, raft: &raft::Raft) {

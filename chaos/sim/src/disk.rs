@@ -9,7 +9,7 @@ use std::ops::Deref;
 use std::rc::Rc;
 
 use data::{Disk, FakeDisk, Recovered, SyncStatus};
-use raft::{EntryId, HardState, Index, NodeId, Term};
+use raft::{EntryId, HardState, Index, NodeId, Reached, Term};
 
 use crate::failure::must;
 
@@ -45,6 +45,8 @@ struct Watch {
     written: Vec<Written>,
     /// The power is out, or the process dead: what was pending is there or not.
     crashed: bool,
+    has_lived: bool,
+    reached: Reached,
 }
 
 /// A log as positions and terms.
@@ -133,12 +135,15 @@ impl WatchedDisk {
         out.append(&mut self.watch.borrow_mut().written);
     }
 
-    /// As the disk's.
-    pub(crate) fn crash(&self, seed: u64) {
-        let watch = &mut *self.watch.borrow_mut();
-        watch.settle(&self.disk);
-        watch.crashed = true;
-        self.disk.crash(seed);
+    /// Moves the rare paths that were taken since the last call to `out`.
+    pub(crate) fn take_reached(&self, out: &mut Vec<&'static str>) {
+        self.watch.borrow_mut().reached.take(out);
+    }
+
+    /// A life ends; `how` is what that does to the disk: a kill or a power cut.
+    pub(crate) fn crash(&self, how: impl FnOnce(&FakeDisk)) {
+        self.watch.borrow_mut().life_ends(&self.disk);
+        how(&self.disk);
     }
 
     /// A new life has read this from it. That must be what was durable, with or without the batches whose sync had not returned.
@@ -175,6 +180,14 @@ impl Watch {
             // What a later batch replaces does not count.
             let replaced_from = self.pending.iter().map(|later| later.first_index).min();
             self.durable_to = replaced_from.map_or(batch.last_index, |from| batch.last_index.min(from.prev()));
+        }
+    }
+
+    fn life_ends(&mut self, disk: &FakeDisk) {
+        self.settle(disk);
+        self.crashed = true;
+        if self.pending.iter().any(|batch| !batch.is_base && !batch.replaced.entries.is_empty()) {
+            self.reached.mark("a crash meets a cut of the log that is not durable");
         }
     }
 
@@ -216,6 +229,8 @@ impl Watch {
     }
 
     fn recovered(&mut self, node: NodeId, recovered: &Recovered) {
+        assert!(self.crashed || !self.has_lived, "{node} lives again, and its last life has not ended");
+        self.has_lived = true;
         let last = recovered.entries.last().map_or(recovered.base, |meta| meta.id());
         let found = |watch: &Watch| {
             let hard_state = watch.pending.back().map_or(watch.hard_state, |batch| batch.hard_state);

@@ -41,6 +41,7 @@ impl World {
     pub(crate) fn judge(&mut self) {
         self.read_everything();
         self.report.simulated_us = self.now_us;
+        self.report.reached = std::mem::take(&mut self.checker.reached);
         let digests: BTreeSet<(Index, Term, u64)> = self
             .members()
             .filter_map(|host| host.process.as_ref())

@@ -99,7 +99,8 @@ impl World {
         if host.process.take().is_none() {
             return false;
         }
-        host.disk.crash(self.rng.u64(..));
+        let seed = self.rng.u64(..);
+        host.disk.crash(|disk| disk.crash(seed));
         self.report.kills += 1;
         self.trace.is(self.now_us, node, format!("n{} is down", node + 1));
         self.reset_connections_of(node);
@@ -159,7 +160,7 @@ impl World {
             let led = running.raft().is_leader().then(|| running.raft().term());
             let driven = drive(running, store, &mut outbox);
             // Also at one that dies now: what it has sent is on its way.
-            truncations += u64::from(self.checker.look(running, &host.disk));
+            truncations += u64::from(self.checker.look(running, store, &host.disk));
             if driven.is_err() {
                 break driven;
             }

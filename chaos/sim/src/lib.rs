@@ -21,6 +21,7 @@ mod ledger; // what was applied
 mod network; // who hears whom, when
 mod peers; // what nodes say to each other
 mod plan; // a seed's mix of faults
+mod reached; // rare paths, counted
 mod report; // what a run has to show for itself
 mod run; // one plan to its end
 mod trace; // what happened, for people
@@ -33,6 +34,7 @@ pub use cluster::{Agreement, CallId, ClerkId, Cluster, Conditions, Limits, Outco
 pub use failure::{Failure, FailureKind};
 pub use peers::Traffic;
 pub use plan::Plan;
+pub use reached::{RARE_PATHS, Reached};
 pub use report::Report;
 pub use run::{Run, explain, repeat, run, run_twice};
 pub use trace::Keep;

@@ -1,5 +1,7 @@
 //! What a run has to show for itself.
 
+use crate::reached::Reached;
+
 /// What a run did and saw. A run in which nothing happened has proved nothing: look at the counts.
 #[derive(Clone, PartialEq, Eq, Default, Debug)]
 pub struct Report {
@@ -61,6 +63,8 @@ pub struct Report {
     pub truncations: u64,
     /// Saves that finished only after that.
     pub overtaken_saves: u64,
+    /// Rare paths that nodes have taken.
+    pub reached: Reached,
     /// A digest of every event in its order: equal for equal seeds.
     pub trace_digest: u64,
 }

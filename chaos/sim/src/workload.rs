@@ -81,6 +81,7 @@ impl Workload {
             sessions_max: if rng.u32(0..4) > 0 { rng.usize(2..=16) } else { defaults.sessions_max },
             session_idle_ms_max: if rng.bool() { rng.u64(200..3_000) } else { defaults.session_idle_ms_max },
             page_bytes_max: if rng.u32(0..4) > 0 { rng.usize(30..600) } else { defaults.page_bytes_max },
+            view_bytes_max: if rng.u32(0..4) > 0 { rng.usize(100..2_000) } else { defaults.view_bytes_max },
         };
         let patience = match rng.u32(0..4) {
             0 => Patience::default(),

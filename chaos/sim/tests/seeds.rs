@@ -43,6 +43,11 @@ fn run_range(node_count: usize, seeds: u64) {
     ];
     let line: Vec<String> = counts.iter().map(|(name, count)| format!("{name}={}", sum(&reports, count))).collect();
     println!("{}", line.join(" "));
+    let mut reached = sim::Reached::default();
+    reports.iter().for_each(|report| reached.add(&report.reached));
+    for (path, count) in reached.counts() {
+        println!("reached {count:>6} {path}");
+    }
     // A range in which something never happened has shown nothing about it.
     for (name, count) in counts {
         assert!(sum(&reports, count) > 0, "inconclusive: {name} is 0");

@@ -18,7 +18,12 @@ impl Node {
                 format!("this is node {}, not node {to}; the greeting is from node {}. Check the members' addresses", me.0, hello.node.0);
             return Err(Refused { reason: RefusedReason::WrongNode, message });
         }
-        self.members.check(hello)?;
+        if let Err(refused) = self.members.check(hello) {
+            if refused.reason == RefusedReason::WrongDisk {
+                self.reached.mark("a wiped disk is refused");
+            }
+            return Err(refused);
+        }
         self.greetings.insert(hello.node, hello.clone());
         self.announce_members();
         Ok(())

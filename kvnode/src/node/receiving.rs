@@ -91,11 +91,19 @@ pub(crate) fn receive<D: Disk>(node: &mut Node, store: &mut Store<D>, outbox: &m
         && let is_other = wanted.is_some_and(|(_, last)| last != incoming.last)
         && (!node.raft.needs_snapshot(incoming.last) || is_other && incoming.asked_in_vain >= ASKED_IN_VAIN_MAX)
     {
+        if is_other {
+            node.reached.mark("a transfer is outlived by a newer snapshot");
+        }
         give_up(node, store)?;
     }
     if let Some((from, last)) = wanted {
         match &mut node.receiving.incoming {
-            Some(incoming) => incoming.from = from,
+            Some(incoming) => {
+                if incoming.from != from && incoming.received > 0 {
+                    node.reached.mark("a transfer goes on with another leader");
+                }
+                incoming.from = from;
+            }
             None if now_us < node.receiving.pause_until_us => {}
             None => {
                 store.begin_incoming(last)?;
@@ -136,6 +144,9 @@ fn take_in<D: Disk>(node: &mut Node, store: &mut Store<D>, chunk: &[u8]) -> Resu
     if store.incoming_len().is_none() {
         return no_room(node, store);
     }
+    if incoming.asked_in_vain > 0 && incoming.received > 0 {
+        node.reached.mark("a transfer that broke off goes on where it was");
+    }
     incoming.received += chunk.len() as u64;
     (incoming.asked_us, incoming.asked_in_vain) = (None, 0);
     if let Err(unusable) = check(incoming, chunk) {
@@ -163,7 +174,11 @@ fn check(incoming: &mut Incoming, chunk: &[u8]) -> Result<(), Unusable> {
 
 /// The order is that of the design: the file first, then the log, then raft and the state. A save under way is waited for.
 fn install_whole<D: Disk>(node: &mut Node, store: &mut Store<D>) -> Result<(), NodeError> {
-    if node.raft.has_outstanding_save() || node.receiving.incoming.as_ref().is_none_or(|incoming| incoming.whole.is_none()) {
+    if node.receiving.incoming.as_ref().is_none_or(|incoming| incoming.whole.is_none()) {
+        return Ok(());
+    }
+    if node.raft.has_outstanding_save() {
+        node.reached.mark("a snapshot waits with its installation for a save under way");
         return Ok(());
     }
     if store.finish_incoming()?.is_none() {

@@ -36,6 +36,7 @@ impl Node {
         }
         // An answer from the table is true on any node: what it tells of is applied here, so it is committed.
         if let Admission::Kept(written) = self.sessions.judge(&call) {
+            self.reached.mark("a repeated call is answered from the table");
             return Some(Reply::Written(written));
         }
         // While it is not formed a cluster has a leader only in passing: say what it waits for, unless another node may know more.

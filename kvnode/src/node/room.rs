@@ -22,6 +22,7 @@ impl Node {
         let now_us = self.clock.now_us;
         let is_due = self.gave_way_us.is_none_or(|gave_way_us| GIVE_WAY_EVERY_US <= now_us.saturating_sub(gave_way_us));
         if store.waits_for_room() || is_due && ELECTION_ROOM_BYTES <= store.room_left() {
+            self.reached.mark("a leader with a full disk gives way");
             self.gave_way_us = Some(now_us);
             self.raft.step_down();
             self.follow_raft();

@@ -85,6 +85,8 @@ pub(crate) fn send<D: Disk>(node: &mut Node, store: &mut Store<D>, outbox: &mut 
         if let Some(file_len) = store.read_snapshot(last, offset, SNAPSHOT_CHUNK_LEN_MAX, &mut bytes)? {
             outbox.send_beside(peer, &PeerFrame::SnapshotChunk { last, file_len, offset, bytes: &bytes });
             node.sending.chunks_left -= 1;
+        } else {
+            node.reached.mark("a snapshot that is asked for is gone");
         }
     }
     Ok(())

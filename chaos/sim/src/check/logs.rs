@@ -15,8 +15,8 @@ pub(super) struct Logs {
     entries: Vec<Option<(Term, Entry)>>,
     /// Others at the same indexes.
     rivals: BTreeMap<EntryId, Entry>,
-    /// The term of each committed entry, by index.
-    committed: Vec<Term>,
+    /// The term of each committed entry, by index, and that of the node which was the first to know.
+    committed: Vec<(Term, Term)>,
     /// What the log of every leader ended with when it was elected.
     elected: BTreeMap<Term, (NodeId, EntryId)>,
     written: Vec<Written>,
@@ -73,7 +73,7 @@ impl Logs {
             return;
         }
         if self.committed.is_empty() {
-            self.committed.push(Term(0)); // stands before the first
+            self.committed.push((Term(0), Term(0))); // stands before the first
         }
         let first_new = self.committed.len();
         // It may have compacted in the same turn: what its log begins with vouches for what was before.
@@ -85,14 +85,14 @@ impl Logs {
             must!(before.is_some(), "what is committed was written", "{id} has committed {at}, which is on no disk");
             at = EntryId { index: at.index.prev(), term: before.map_or(Term(0), |entry| entry.prev_term) };
         }
-        self.committed.extend(compacted.iter().rev().map(|at| at.term));
+        self.committed.extend(compacted.iter().rev().map(|at| (at.term, raft.term())));
         for index in (from.max(log.base().index.prev()).0 + 1..=to.0).map(Index) {
             let Some(term) = log.term_at(index) else { continue };
-            let known = *self.committed.get(position(index)).unwrap_or(&term);
+            let known = self.committed.get(position(index)).map_or(term, |(known, _)| *known);
             let rule = "what is committed stays so (leader completeness, Raft 5.4)";
             must!(known == term, rule, "{id} has committed {index} of {term}, another node of {known}");
             if position(index) == self.committed.len() {
-                self.committed.push(term);
+                self.committed.push((term, raft.term()));
             }
         }
         // A deposed leader may learn only now that a majority had its entry before that elected another.
@@ -103,7 +103,8 @@ impl Logs {
         }
     }
 
-    /// A leader has appeared: it holds whatever is committed so far.
+    /// A leader has appeared: it holds whatever was committed before its term. Its votes may have come late, and others may have been
+    /// elected and have committed more meanwhile.
     pub(super) fn elected(&mut self, raft: &Raft) {
         let (log, term) = (raft.log(), raft.term());
         // Its own entries say nothing about what it was elected with.
@@ -113,7 +114,7 @@ impl Logs {
             last = EntryId { index, term: log.term_at(index).unwrap_or_default() };
         }
         self.elected.insert(term, (raft.id(), last));
-        if let Some(index) = self.committed.len().checked_sub(1) {
+        if let Some(index) = self.committed.iter().rposition(|(_, known_in)| *known_in < term) {
             self.must_hold(raft.id(), term, last, Index(index as u64));
         }
     }
@@ -121,7 +122,7 @@ impl Logs {
     /// A log that ends with `last` holds the committed entry at `index`: found by going back from the one to the other.
     fn must_hold(&self, leader: NodeId, leads: Term, last: EntryId, index: Index) {
         let rule = "a leader holds whatever is committed (leader completeness, Raft 5.4)";
-        let committed = EntryId { index, term: self.committed[position(index)] };
+        let committed = EntryId { index, term: self.committed[position(index)].0 };
         must!(index <= last.index, rule, "{leader} leads {leads} with a log to {last}; {committed} is committed");
         let mut at = last;
         while index < at.index && !self.is_committed(at) {
@@ -132,12 +133,12 @@ impl Logs {
     }
 
     fn is_committed(&self, at: EntryId) -> bool {
-        self.committed.get(position(at.index)) == Some(&at.term)
+        self.committed.get(position(at.index)).is_some_and(|(term, _)| *term == at.term)
     }
 
     /// The committed entry at this index.
     pub(super) fn committed_at(&self, index: Index) -> Option<EntryId> {
-        let term = *self.committed.get(position(index))?;
+        let (term, _) = *self.committed.get(position(index))?;
         Some(EntryId { index, term })
     }
 }
