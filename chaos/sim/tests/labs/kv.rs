@@ -4,7 +4,7 @@ use kvcli::{Answer, Ask};
 use sim::Cluster;
 
 use crate::crowd::{
-    Behaviour, Crowd, check_appends, check_sizes, conditions, get, get_by, key, limits, put_by, split_by_coin, token, written,
+    Behaviour, Crowd, check_appends, check_quiet, check_sizes, conditions, get, get_by, key, limits, put_by, split_by_coin, token, written,
 };
 use crate::under_seeds;
 
@@ -31,6 +31,7 @@ impl Generic {
 
     fn run_under(&self, seed: u64) {
         let mut cluster = Cluster::new(seed, self.servers, conditions(self.unreliable), limits(self.max_log));
+        let term = cluster.term(0).expect("it is up").0;
         for round in 0..3 {
             if self.random_keys {
                 let behaviours = (0..self.clients).map(|client| RandomKeys { client, keys: self.clients, round, count: 0 });
@@ -38,6 +39,9 @@ impl Generic {
             } else {
                 let behaviours = (0..self.clients).map(|client| FixedKey { client, expected: None, count: 0 });
                 let crowd = self.round(&mut cluster, behaviours);
+                if !self.unreliable && !self.restarts && !self.partitions {
+                    check_quiet(&cluster, term, crowd.longest_ms);
+                }
                 for member in crowd.members {
                     let FixedKey { client, count, .. } = member.behaviour;
                     let value = get(&mut cluster, key(client)).unwrap_or_else(|| panic!("client {client} has put its key"));
@@ -77,7 +81,7 @@ impl Generic {
         let took_ms = cluster.now_ms() - healed_ms;
         // Beyond the labs: with everybody there, an election and a few lost messages are all that a call may have to wait for.
         assert!(took_ms < 5_000, "the last call took {took_ms} ms after the end of all faults; before that, {before} ms");
-        let least = if self.unreliable { 2 * self.clients } else { 50 * self.clients };
+        let least = if self.unreliable { 5 * self.clients } else { 200 * self.clients };
         assert!(crowd.done >= least, "{} calls in a round: this exercised nothing", crowd.done);
         crowd
     }

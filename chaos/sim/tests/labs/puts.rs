@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use kvcli::{Answer, Ask, Expectation, WriteOutcome};
 use sim::{ClerkId, Cluster};
 
-use crate::crowd::{Behaviour, Crowd, check_sizes, conditions, get, get_by, limits, split_by_coin, written};
+use crate::crowd::{Behaviour, Crowd, check_quiet, check_sizes, conditions, get, get_by, limits, split_by_coin, written};
 use crate::under_seeds;
 
 const LABS_MAX: Option<u64> = Some(1000);
@@ -46,10 +46,14 @@ impl Fight {
     fn run_under(&self, seed: u64) {
         let mut cluster = Cluster::new(seed, self.servers, conditions(self.unreliable), limits(self.max_log));
         let mut puts: BTreeMap<Vec<u8>, u64> = BTreeMap::new();
-        let mut refused = 0;
+        let (mut refused, term) = (0, cluster.term(0).expect("it is up").0);
         for round in 0..3 {
             let fighters = (0..self.clients).map(|client| Fighter::new(round, client, self.keys));
-            for member in self.round(&mut cluster, fighters).members {
+            let crowd = self.round(&mut cluster, fighters);
+            if !self.unreliable && !self.restarts && !self.partitions {
+                check_quiet(&cluster, term, crowd.longest_ms);
+            }
+            for member in crowd.members {
                 for (key, count) in member.behaviour.puts {
                     *puts.entry(key).or_default() += count;
                 }
@@ -84,7 +88,8 @@ impl Fight {
         crowd.finish(cluster);
         let took_ms = cluster.now_ms() - healed_ms;
         assert!(took_ms < 5_000, "the last call took {took_ms} ms after the end of all faults");
-        assert!(crowd.done >= 2 * self.clients, "{} calls in a round: this exercised nothing", crowd.done);
+        let least = if self.unreliable { 4 * self.clients } else { 50 * self.clients };
+        assert!(crowd.done >= least, "{} calls in a round: this exercised nothing", crowd.done);
         crowd
     }
 }

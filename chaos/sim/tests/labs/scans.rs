@@ -3,7 +3,7 @@
 use kvcli::{Answer, Ask, Range, WriteOutcome};
 use sim::{ClerkId, Cluster, Conditions, Limits};
 
-use crate::crowd::{Behaviour, Crowd, conditions, get_by, put_by, split_by_coin, token, written};
+use crate::crowd::{Behaviour, Crowd, check_quiet, conditions, get_by, put_by, split_by_coin, token, written};
 use crate::under_seeds;
 
 /// A little more than what a put of these cases takes in the log.
@@ -33,8 +33,12 @@ impl PutAndScan {
     fn run_under(&self, seed: u64) {
         let mut cluster = Cluster::new(seed, 5, slow(conditions(false)), limits(self.snapshot_every));
         cluster.run_for_ms(1_000);
+        let term = cluster.term(0).expect("it is up").0;
         for round in 0..3 {
             let crowd = self.round(&mut cluster);
+            if !self.drops && !self.restarts && !self.partitions {
+                check_quiet(&cluster, term, crowd.longest_ms);
+            }
             let reader = cluster.clerk();
             for member in &crowd.members {
                 let Scanner { client, count, .. } = member.behaviour;
