@@ -62,6 +62,8 @@ impl History {
     pub(crate) fn learn(&mut self, fact: &Fact) -> Checked {
         match fact {
             Fact::Leads { term, leader } => {
+                let votes = self.votes.iter().filter(|((given_in, _), candidate)| given_in == term && *candidate == leader).count();
+                ensure(votes >= 2, || format!("{leader} leads {term} with {votes} of 3 votes"))?;
                 let known = *self.leaders.entry(*term).or_insert(*leader);
                 ensure(known == *leader, || format!("{known} and {leader} both lead {term} (Election Safety)"))
             }

@@ -145,7 +145,7 @@ const FIGURE_8: Model = Model {
     nodes: || [node(1, 1, disk(2, &[1])), node(2, 1, disk(2, &[2])), node(3, 1, disk(2, &[]))],
     before: &[],
     left: Left::nothing().and(2, Kind::Campaign).and(1, Kind::Forget),
-    depths: [17, 30],
+    depths: [17, 40],
     sees: Seen { term_max: 4, committed_max: 2, ..LED.sees },
     ..LED
 };
@@ -165,16 +165,25 @@ const DIVERGED: Model = Model {
 const READS: Model = Model {
     name: "reads",
     left: Left::nothing().and(1, Kind::Campaign).and(1, Kind::Forget).and(1, Kind::Propose).and(1, Kind::Read),
-    depths: [14, 30],
+    depths: [14, 40],
     sees: Seen { term_max: 2, committed_max: 3, reads: 1, installs: 0 },
+    ..LED
+};
+
+/// Two reads, and so two rounds, around an election.
+const ROUNDS: Model = Model {
+    name: "rounds",
+    left: Left::nothing().and(1, Kind::Campaign).and(1, Kind::Forget).and(2, Kind::Read),
+    depths: [13, 40],
+    sees: Seen { term_max: 2, committed_max: 2, reads: 1, installs: 0 },
     ..LED
 };
 
 /// Reads of two lives of one node.
 const LIVES: Model = Model {
     name: "lives",
-    left: Left::nothing().and(1, Kind::Crash).and(1, Kind::Propose).and(2, Kind::Read).and(1, Kind::Beat),
-    depths: [10, 14],
+    left: Left::nothing().and(1, Kind::Crash).and(1, Kind::Propose).and(2, Kind::Read),
+    depths: [12, 15],
     sees: Seen { committed_max: 2, reads: 1, ..LED.sees },
     ..LED
 };
@@ -182,7 +191,7 @@ const LIVES: Model = Model {
 const SNAPSHOTS: Model = Model {
     name: "snapshots",
     left: Left::nothing().and(1, Kind::Propose).and(2, Kind::Compact).and(1, Kind::Beat).and(1, Kind::Crash).and(1, Kind::LateSave),
-    depths: [12, 20],
+    depths: [12, 40],
     sees: Seen { committed_max: 2, installs: 1, ..LED.sees },
     ..LED
 };
@@ -239,6 +248,11 @@ fn diverged() {
 #[test]
 fn reads() {
     explore(READS);
+}
+
+#[test]
+fn rounds() {
+    explore(ROUNDS);
 }
 
 #[test]

@@ -275,8 +275,8 @@ impl Space {
         moves
     }
 
-    /// The cluster after it. `None`: nothing new can come of it. If a message changes nothing, the cluster that still has it in flight can do
-    /// all that the one without it can.
+    /// The cluster after it. `None`: nothing new can come of it. If a message changes nothing, the cluster that still has it in flight can
+    /// do all that the one without it can.
     fn follow(&mut self, cluster: &Cluster, step: Move) -> Result<Option<Cluster>, String> {
         let Move { at, input, save_is_late, repeats } = step;
         let node = cluster.nodes[usize::from(at)];
