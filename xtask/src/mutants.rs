@@ -1,37 +1,53 @@
-//! Mutants: patches under `tests/mutants/` that break one rule each. Every one must be caught by the test that its header names: a check
+//! Mutants: patches under `tests/mutants/` that break one rule each. Every one must be caught by the tests that its header names: a check
 //! that cannot fail proves nothing.
 //!
 //! A patch begins with its header:
 //! ```text
 //! # rule: what it breaks, in one sentence; more such lines may follow
-//! # tier: script | unit | property | simulation | real
+//! # tier: script | unit | property | exhaustive | simulation | real
 //! # test: cargo test -p raft --test suite NAME_PREFIX
 //! ```
-//! All happens in a copy of the sources under `target/mutants/`, so that the tree itself is never broken. First the tests must pass
-//! there without any mutant: else their failure would show nothing. Draws are fresh in every run, so no seed is chosen for a mutant.
+//! Tier and test may come more than once: each of them must catch it.
+//!
+//! All happens in copies of the sources under `target/mutants/`, so that the tree itself is never broken: two copies on two cores. One
+//! takes the mutants from the front, the other from the back, so that each builds about half of the crates. First the tests must pass there
+//! without any mutant: else their failure would show nothing. Draws are fresh in every run, so no seed is chosen for a mutant.
 
+use std::collections::{BTreeMap, VecDeque};
 use std::fs::File;
 use std::path::PathBuf;
 use std::process::Command;
+use std::sync::Mutex;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result, bail, ensure};
 
-const TIERS: [&str; 5] = ["script", "unit", "property", "simulation", "real"];
+const TIERS: [&str; 6] = ["script", "unit", "property", "exhaustive", "simulation", "real"];
+/// Tiers whose tests draw.
+const DRAWN: [&str; 3] = ["property", "simulation", "real"];
 /// Seconds that building may take. The first one builds everything.
 const BUILD_S_MAX: u32 = 900;
-/// Seconds that the tests of one mutant may take: the cheapest test that can catch it is a quick one.
+/// Seconds that the tests of one mutant may take, and all tests of one program without any: the cheapest test that can catch a mutant is a
+/// quick one.
 const TEST_S_MAX: u32 = 180;
 
 /// A patch and its header.
 #[derive(Clone, PartialEq, Eq, Debug)]
 struct Mutant {
     name: String,
-    tier: String,
-    /// What follows `cargo`.
-    test: Vec<String>,
+    catchers: Vec<Catcher>,
     /// The files that it changes.
     files: Vec<String>,
+}
+
+/// What must notice a mutant.
+#[derive(Clone, PartialEq, Eq, Debug)]
+struct Catcher {
+    tier: String,
+    /// What follows `cargo`, up to the names of tests: one program.
+    program: Vec<String>,
+    /// The beginning, or any other part, of the names of its tests.
+    filter: String,
 }
 
 /// What has become of one.
@@ -70,36 +86,27 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     let start = Instant::now();
     let mutants = chosen(all()?, &options.names)?;
     println!("seed={} (the same draws again with: cargo xtask mutants --seed {})", options.seed, options.seed);
-    let lab = Lab::prepare(options.seed)?;
-    let mut sound = Vec::new();
-    for mutant in &mutants {
-        if !sound.iter().any(|(test, _)| *test == mutant.test) {
-            let verdict = lab.test(&mutant.test).and_then(|ran| judge_without(&ran));
-            sound.push((mutant.test.clone(), verdict));
+    let home = Home::lock()?;
+    let count = std::thread::available_parallelism().map_or(1, |cores| cores.get().min(2)).min(mutants.len());
+    let labs = (0..count).map(|number| Lab::prepare(&home, number, options.seed, &mutants)).collect::<Result<Vec<Lab>>>()?;
+    println!("{:<52} | {:<10} | {:<72} | {:<10} | {:>7}", "mutant", "tier", "caught by", "seed", "seconds");
+    let todo: Mutex<VecDeque<&Mutant>> = Mutex::new(mutants.iter().collect());
+    let failed: Mutex<Vec<String>> = Mutex::new(Vec::new());
+    std::thread::scope(|scope| {
+        for (number, mut lab) in labs.into_iter().enumerate() {
+            let (todo, failed) = (&todo, &failed);
+            scope.spawn(move || {
+                loop {
+                    let next = |todo: &mut VecDeque<_>| if number == 0 { todo.pop_front() } else { todo.pop_back() };
+                    let Some(mutant) = next(&mut todo.lock().expect("no panic")) else { break };
+                    let wrong = report(options.seed, mutant, lab.judge(mutant));
+                    failed.lock().expect("no panic").extend(wrong);
+                }
+            });
         }
-    }
-    println!("without a mutant: {} commands, {:.1} s", sound.len(), start.elapsed().as_secs_f64());
-    println!("{:<52} | {:<72} | {:<10} | {:>7}", "mutant", "caught by", "seed", "seconds");
-    let mut failed = Vec::new();
-    for mutant in &mutants {
-        let begun = Instant::now();
-        let without = sound.iter().find(|(test, _)| *test == mutant.test).and_then(|(_, verdict)| verdict.as_ref().err());
-        let verdict = match without {
-            Some(error) => Verdict::Wrong(format!("its test fails without it: {error:#}")),
-            None => lab.expose(mutant).unwrap_or_else(|error| Verdict::Wrong(format!("{error:#}"))),
-        };
-        let drawn = ["property", "simulation", "real"].contains(&mutant.tier.as_str());
-        let seed = if drawn { options.seed.to_string() } else { "-".to_owned() };
-        let shown = match &verdict {
-            Verdict::CaughtBy(test) => test.clone(),
-            Verdict::Wrong(why) => format!("NOT CAUGHT: {}", why.lines().next().unwrap_or_default()),
-        };
-        println!("{:<52} | {shown:<72} | {seed:<10} | {:>7.1}", mutant.name, begun.elapsed().as_secs_f64());
-        if let Verdict::Wrong(why) = verdict {
-            failed.push(format!("{}: {why}\n  again with: cargo xtask mutants --seed {} {}", mutant.name, options.seed, mutant.name));
-        }
-    }
-    drop(lab);
+    });
+    let mut failed = failed.into_inner().expect("no panic");
+    failed.sort_unstable();
     for failure in &failed {
         println!("failed: {failure}");
     }
@@ -110,6 +117,26 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         std::process::exit(1);
     }
     Ok(())
+}
+
+/// Prints a line for everything that had to catch it. What is wrong, if anything is.
+fn report(seed: u64, mutant: &Mutant, verdicts: Vec<(Verdict, f64)>) -> Option<String> {
+    let mut wrongs = Vec::new();
+    let mut lines = String::new();
+    for (catcher, (verdict, seconds)) in mutant.catchers.iter().zip(verdicts) {
+        let seed = if DRAWN.contains(&catcher.tier.as_str()) { seed.to_string() } else { "-".to_owned() };
+        let shown = match &verdict {
+            Verdict::CaughtBy(test) => test.clone(),
+            Verdict::Wrong(why) => format!("NOT CAUGHT: {}", why.lines().next().unwrap_or_default()),
+        };
+        lines += &format!("{:<52} | {:<10} | {shown:<72} | {seed:<10} | {seconds:>7.1}\n", mutant.name, catcher.tier);
+        if let Verdict::Wrong(why) = verdict {
+            wrongs.push(format!("{} ({}): {why}", mutant.name, catcher.tier));
+        }
+    }
+    print!("{lines}"); // at once: the other copy prints, too
+    let again = format!("again with: cargo xtask mutants --seed {seed} {}", mutant.name);
+    (!wrongs.is_empty()).then(|| format!("{}\n  {again}", wrongs.join("\n  ")))
 }
 
 /// Every mutant there is, in the order of their numbers.
@@ -138,30 +165,61 @@ fn chosen(mutants: Vec<Mutant>, names: &[String]) -> Result<Vec<Mutant>> {
 fn parse(name: &str, text: &str) -> Result<Mutant> {
     let (number, rest) = name.split_once('-').unwrap_or(("", name));
     ensure!(number.len() == 3 && number.bytes().all(|byte| byte.is_ascii_digit()) && !rest.is_empty(), "{name}: not NNN-name.patch");
-    let field = |field: &str| -> Result<&str> {
+    let fields = |field: &str| -> Vec<String> {
         let header = text.lines().take_while(|line| line.starts_with('#'));
-        let value = header.filter_map(|line| line.strip_prefix("# ")?.strip_prefix(field)?.strip_prefix(": ")).next();
-        value.map(str::trim).filter(|value| !value.is_empty()).with_context(|| format!("{name}: no line `# {field}: ...` in its header"))
+        header
+            .filter_map(|line| line.strip_prefix("# ")?.strip_prefix(field)?.strip_prefix(": "))
+            .map(|value| value.trim().to_owned())
+            .collect()
     };
-    field("rule")?;
-    let tier = field("tier")?;
-    ensure!(TIERS.contains(&tier), "{name}: no such tier: {tier}");
-    let test: Vec<String> = field("test")?.split_whitespace().map(str::to_owned).collect();
-    ensure!(test.len() > 2 && test[..2] == ["cargo", "test"], "{name}: its test is not `cargo test ...`");
+    ensure!(fields("rule").iter().any(|rule| !rule.is_empty()), "{name}: no line `# rule: ...` in its header");
+    let (tiers, tests) = (fields("tier"), fields("test"));
+    ensure!(!tiers.is_empty() && tiers.len() == tests.len(), "{name}: {} lines `# tier: ...`, {} `# test: ...`", tiers.len(), tests.len());
+    let catchers = tiers.into_iter().zip(tests).map(|(tier, test)| catcher(tier, &test)).collect::<Result<Vec<Catcher>>>();
+    let catchers = catchers.with_context(|| name.to_owned())?;
     let files: Vec<String> = text.lines().filter_map(|line| line.strip_prefix("+++ b/")).map(str::to_owned).collect();
     ensure!(!files.is_empty(), "{name}: no line `+++ b/FILE`: it changes nothing");
     // A mutant that changes the tests would be caught, or not, by what it brings along.
     let is_test = |file: &&String| file.contains("tests/") || file.ends_with("tests.rs");
     ensure!(!files.iter().any(|file| is_test(&file)), "{name}: it changes tests");
-    Ok(Mutant { name: name.to_owned(), tier: tier.to_owned(), test: test[1..].to_vec(), files })
+    Ok(Mutant { name: name.to_owned(), catchers, files })
+}
+
+fn catcher(tier: String, test: &str) -> Result<Catcher> {
+    ensure!(TIERS.contains(&tier.as_str()), "no such tier: {tier}");
+    let words: Vec<String> = test.split_whitespace().map(str::to_owned).collect();
+    let is_program =
+        words.len() > 3 && words[..2] == ["cargo", "test"] && words[words.len() - 2] != "-p" && words[words.len() - 2] != "--test";
+    ensure!(is_program, "its test is not `cargo test PROGRAM NAME`: {test}");
+    let [program @ .., filter] = &words[1..] else { unreachable!("more than three words") };
+    Ok(Catcher { tier, program: program.to_vec(), filter: filter.clone() })
+}
+
+/// Where all copies lie.
+struct Home {
+    dir: PathBuf,
+    /// Two runs at once would break each other's copies.
+    _lock: File,
+}
+
+impl Home {
+    fn lock() -> Result<Home> {
+        let dir = crate::target_dir().join("mutants");
+        std::fs::create_dir_all(&dir).with_context(|| format!("cannot create {}", dir.display()))?;
+        let lock = File::create(dir.join("lock"))?;
+        lock.try_lock().with_context(|| format!("another run works in {}", dir.display()))?;
+        Ok(Home { dir, _lock: lock })
+    }
 }
 
 /// A copy of the sources, and where it is built.
 struct Lab {
     dir: PathBuf,
     seed: u64,
-    /// Two runs at once would break each other's copy.
-    _lock: File,
+    /// All names that are asked of each program.
+    filters: BTreeMap<Vec<String>, Vec<String>>,
+    /// Programs that were run without a mutant, and what came of it.
+    sound: BTreeMap<Vec<String>, Result<Ran, String>>,
 }
 
 /// What running a command has come to.
@@ -174,12 +232,12 @@ struct Ran {
 }
 
 impl Lab {
-    fn prepare(seed: u64) -> Result<Lab> {
-        let dir = crate::target_dir().join("mutants");
-        std::fs::create_dir_all(&dir).with_context(|| format!("cannot create {}", dir.display()))?;
-        let lock = File::create(dir.join("lock"))?;
-        lock.try_lock().with_context(|| format!("another run works in {}", dir.display()))?;
-        let lab = Lab { dir, seed, _lock: lock };
+    fn prepare(home: &Home, number: usize, seed: u64, mutants: &[Mutant]) -> Result<Lab> {
+        let mut filters: BTreeMap<Vec<String>, Vec<String>> = BTreeMap::new();
+        for Catcher { program, filter, .. } in mutants.iter().flat_map(|mutant| &mutant.catchers) {
+            filters.entry(program.clone()).or_default().push(filter.clone());
+        }
+        let lab = Lab { dir: home.dir.join(number.to_string()), seed, filters, sound: BTreeMap::new() };
         lab.clear(); // what an interrupted run has left
         std::fs::create_dir_all(lab.tmp())?;
         let list = ["ls-files", "-z", "--cached", "--others", "--exclude-standard"];
@@ -210,20 +268,55 @@ impl Lab {
         }
     }
 
-    /// Applies it, sees whether it is caught, and takes it back.
-    fn expose(&self, mutant: &Mutant) -> Result<Verdict> {
+    /// What each of its catchers says, and the seconds that took.
+    fn judge(&mut self, mutant: &Mutant) -> Vec<(Verdict, f64)> {
+        let unsound: Vec<Option<String>> = mutant.catchers.iter().map(|catcher| self.unsound(catcher).err()).collect();
+        let mut verdicts = Vec::new();
+        let exposed = self.expose(mutant, |lab| {
+            for (catcher, unsound) in mutant.catchers.iter().zip(&unsound) {
+                let begun = Instant::now();
+                let verdict = match unsound {
+                    Some(why) => Verdict::Wrong(format!("its test fails without it: {why}")),
+                    None => lab
+                        .test(&catcher.program, [&catcher.filter])
+                        .map_or_else(|error| Verdict::Wrong(format!("{error:#}")), |ran| judge(&ran)),
+                };
+                verdicts.push((verdict, begun.elapsed().as_secs_f64()));
+            }
+        });
+        if let Err(error) = exposed {
+            verdicts = vec![(Verdict::Wrong(format!("{error:#}")), 0.0); mutant.catchers.len()];
+        }
+        verdicts
+    }
+
+    /// Without a mutant the tests must pass; all that are asked of a program run at once.
+    fn unsound(&mut self, catcher: &Catcher) -> Result<(), String> {
+        let ran = match self.sound.get(&catcher.program) {
+            Some(known) => known,
+            None => {
+                let ran = self.test(&catcher.program, &self.filters[&catcher.program]).map_err(|error| format!("{error:#}"));
+                self.sound.entry(catcher.program.clone()).or_insert(ran)
+            }
+        };
+        judge_without(ran.as_ref().map_err(Clone::clone)?, &catcher.filter).map_err(|error| format!("{error:#}"))
+    }
+
+    /// Applies it, does something, and takes it back.
+    fn expose(&self, mutant: &Mutant, mut act: impl FnMut(&Lab)) -> Result<()> {
         let read = |file: &String| std::fs::read(self.tree().join(file)).with_context(|| format!("it no longer applies: {file}"));
         let originals = mutant.files.iter().map(read).collect::<Result<Vec<Vec<u8>>>>()?;
-        let verdict = self.apply(mutant).and_then(|()| {
+        let done = self.apply(mutant).and_then(|()| {
             let unchanged = mutant.files.iter().zip(&originals).any(|(file, original)| read(file).is_ok_and(|now| now == *original));
             ensure!(!unchanged, "it no longer applies: a file is as it was");
-            Ok(judge(&self.test(&mutant.test)?))
+            act(self);
+            Ok(())
         });
         // With the time of now: cargo must not take what was built of the mutant for this.
         for (file, original) in mutant.files.iter().zip(&originals) {
             std::fs::write(self.tree().join(file), original)?;
         }
-        verdict
+        done
     }
 
     fn apply(&self, mutant: &Mutant) -> Result<()> {
@@ -236,14 +329,15 @@ impl Lab {
         Ok(())
     }
 
-    /// Builds, which must succeed, and runs the tests.
-    fn test(&self, test: &[String]) -> Result<Ran> {
-        let built = self.cargo(BUILD_S_MAX, &build(test))?;
+    /// Builds, which must succeed, and runs the tests of these names.
+    fn test<'a>(&self, program: &[String], filters: impl IntoIterator<Item = &'a String>) -> Result<Ran> {
+        let built = self.cargo(BUILD_S_MAX, &[program, &["--no-run".to_owned()]].concat())?;
         if built.code != Some(0) {
             let errors: Vec<&str> = built.stderr.lines().filter(|line| line.starts_with("error")).take(3).collect();
             bail!("it does not compile ({:?}): {}", built.code, errors.join("; "));
         }
-        self.cargo(TEST_S_MAX, test)
+        let filters: Vec<String> = filters.into_iter().cloned().collect();
+        self.cargo(TEST_S_MAX, &[program, &["--".to_owned()], &filters].concat())
     }
 
     fn cargo(&self, seconds_max: u32, args: &[String]) -> Result<Ran> {
@@ -258,6 +352,7 @@ impl Lab {
             };
         }
         command.env("CARGO_TARGET_DIR", self.dir.join("build")).env("TMPDIR", self.tmp()).env("RUST_BACKTRACE", "0");
+        command.env("CARGO_PROFILE_DEV_DEBUG", "0"); // nobody looks into these
         for name in ["KVRAFT_SEED", "SIM_FIRST_SEED", "PROPTEST_RNG_SEED"] {
             command.env(name, self.seed.to_string());
         }
@@ -274,16 +369,10 @@ impl Drop for Lab {
     }
 }
 
-/// The command that builds what `test` runs: all of it up to the names of tests.
-fn build(test: &[String]) -> Vec<String> {
-    let cargos = test.iter().take_while(|word| *word != "--");
-    cargos.cloned().chain(["--no-run".to_owned()]).collect()
-}
-
-/// How many tests have passed, and which have failed.
-fn counts(stdout: &str) -> (usize, Vec<String>) {
+/// Which tests have passed, and which have failed.
+fn results(stdout: &str) -> (Vec<String>, Vec<String>) {
     let of = |line: &str, ending: &str| Some(line.strip_prefix("test ")?.strip_suffix(ending)?.to_owned());
-    let passed = stdout.lines().filter_map(|line| of(line, " ... ok")).count();
+    let passed = stdout.lines().filter_map(|line| of(line, " ... ok")).collect();
     (passed, stdout.lines().filter_map(|line| of(line, " ... FAILED")).collect())
 }
 
@@ -298,15 +387,15 @@ fn unfinished(ran: &Ran) -> Option<String> {
 
 /// With a mutant the command must fail, and because of a test.
 fn judge(ran: &Ran) -> Verdict {
-    let (passed, failed) = counts(&ran.stdout);
+    let (passed, failed) = results(&ran.stdout);
     if let Some(why) = unfinished(ran) {
         return Verdict::Wrong(why);
     }
     match (ran.code, failed.as_slice()) {
         (Some(101), [first]) => Verdict::CaughtBy(first.clone()),
         (Some(101), [first, rest @ ..]) => Verdict::CaughtBy(format!("{first} (and {} more)", rest.len())),
-        (Some(0), []) if passed == 0 => Verdict::Wrong("its command runs no test".to_owned()),
-        (Some(0), []) => Verdict::Wrong(format!("it survives: {passed} tests passed")),
+        (Some(0), []) if passed.is_empty() => Verdict::Wrong("its command runs no test".to_owned()),
+        (Some(0), []) => Verdict::Wrong(format!("it survives: {} tests passed", passed.len())),
         (code, _) => {
             let last = ran.stderr.lines().rev().find(|line| !line.is_empty()).unwrap_or_default();
             Verdict::Wrong(format!("no test says so by name (code {code:?}): {last}"))
@@ -314,14 +403,17 @@ fn judge(ran: &Ran) -> Verdict {
     }
 }
 
-/// Without a mutant every test must pass, and there must be one.
-fn judge_without(ran: &Ran) -> Result<()> {
-    let (passed, failed) = counts(&ran.stdout);
+/// Without a mutant every test of the name must pass, and there must be one.
+fn judge_without(ran: &Ran, filter: &str) -> Result<()> {
+    let (mut passed, mut failed) = results(&ran.stdout);
     if let Some(why) = unfinished(ran) {
         bail!(why);
     }
-    ensure!(failed.is_empty() && ran.code == Some(0), "{} (code {:?})", failed.join(", "), ran.code);
-    ensure!(passed > 0, "no test of this name");
+    ensure!(failed.is_empty() == (ran.code == Some(0)), "code {:?}, and {} tests failed", ran.code, failed.len());
+    passed.retain(|name| name.contains(filter));
+    failed.retain(|name| name.contains(filter));
+    ensure!(failed.is_empty(), "{}", failed.join(", "));
+    ensure!(!passed.is_empty(), "no test of the name {filter}");
     Ok(())
 }
 
@@ -355,9 +447,12 @@ mod tests {
     #[test]
     fn a_header_is_read() {
         let mutant = parse("001-counts-older-terms", PATCH).expect("well-formed");
-        assert_eq!((mutant.tier.as_str(), mutant.files.as_slice()), ("script", &["raft/src/replication.rs".to_owned()][..]));
-        assert_eq!(mutant.test, ["test", "-p", "raft", "--test", "suite", "every_story"]);
-        assert_eq!(build(&mutant.test).last().map(String::as_str), Some("--no-run"));
+        assert_eq!(mutant.files, ["raft/src/replication.rs"]);
+        let [Catcher { tier, program, filter }] = mutant.catchers.as_slice() else { panic!("{:?}", mutant.catchers) };
+        assert_eq!((tier.as_str(), program.join(" ").as_str(), filter.as_str()), ("script", "test -p raft --test suite", "every_story"));
+        let two = PATCH.replace("--- a/", "# tier: exhaustive\n# test: cargo test -p raft --test explore figure_8\n--- a/");
+        let tiers: Vec<String> = parse("001-a", &two).expect("well-formed").catchers.into_iter().map(|catcher| catcher.tier).collect();
+        assert_eq!(tiers, ["script", "exhaustive"]);
     }
 
     #[test]
@@ -371,6 +466,8 @@ mod tests {
             ("001-a", "+++ b/", "+++ "),
             ("001-a", "+++ b/raft/src/", "+++ b/raft/tests/suite/"),
             ("001-a", "# test:", "--- test:"),
+            ("001-a", "# test:", "# tier: unit\n# test:"),
+            ("001-a", " every_story", ""),
         ] {
             assert!(parse(name, &PATCH.replace(from, to)).is_err(), "{name} {to}");
         }
@@ -392,11 +489,15 @@ mod tests {
 
     #[test]
     fn a_test_that_fails_or_is_missing_without_the_mutant_proves_nothing() {
-        assert!(judge_without(&ran(Some(0), "test a ... ok\n")).is_ok());
-        assert!(judge_without(&ran(Some(101), "test a ... ok\ntest b ... FAILED\n")).is_err());
-        assert!(judge_without(&ran(Some(0), "running 0 tests\n")).is_err());
-        assert!(judge_without(&ran(Some(101), "test a ... ok\n")).is_err());
-        assert!(judge_without(&ran(Some(124), "test a ... ok\n")).is_err());
+        let (good, one_bad) = (ran(Some(0), "test a ... ok\n"), ran(Some(101), "test a ... ok\ntest b ... FAILED\n"));
+        assert!(judge_without(&good, "a").is_ok() && judge_without(&one_bad, "a").is_ok(), "another test's failure is another mutant's");
+        assert!(judge_without(&one_bad, "b").is_err());
+        assert!(judge_without(&good, "b").is_err());
+        for (code, stdout) in
+            [(0, "running 0 tests\n"), (101, "test a ... ok\n"), (0, "test b ... FAILED\ntest a ... ok\n"), (124, "test a ... ok\n")]
+        {
+            assert!(judge_without(&ran(Some(code), stdout), "a").is_err(), "{code} {stdout}");
+        }
     }
 
     #[test]
