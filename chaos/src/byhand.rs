@@ -13,16 +13,19 @@ mod up; // `chaos up`
 
 use std::ffi::OsString;
 use std::io::Write as _;
-use std::path::PathBuf;
-use std::time::Duration;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use clap::{Args, Subcommand};
+use serde_json::json;
 
 use self::control::{Connection, Request};
 use crate::ending::{Ending, Failure};
 use crate::fault::Fault;
 use crate::host::network::{Backend, HOSTS_MAX};
 use crate::host::people;
+use crate::interrupt::Interrupt;
+use crate::{here, journal};
 
 /// Commands of this part.
 #[derive(Subcommand)]
@@ -33,9 +36,8 @@ pub(crate) enum Command {
     ///
     /// Hosts are network namespaces: nothing of this machine's own is touched, and nothing is left of them when the cluster ends,
     /// however it ends. Waits until all nodes follow one leader. Nodes that have data in DIR already go on with it.
-    #[command(
-        after_help = "Example:\n  chaos up -n 5\n  chaos exec -- kvcli put greeting hello\n  chaos inject pause leader --for 5s\n  chaos down"
-    )]
+    #[command(after_help = "Example:\n  chaos up -n 5\n  \
+        chaos exec -- kvcli put greeting hello\n  chaos inject pause leader --for 5s\n  chaos down")]
     Up(UpArgs),
     /// Run a command on a client's host, with KVCLI_ENDPOINTS set. Exits as the command does.
     Exec(ExecArgs),
@@ -142,6 +144,12 @@ pub(crate) struct InjectArgs {
     /// The answer as JSON.
     #[arg(long)]
     json: bool,
+    /// Break nodes that this file names, on this host, which chaos did not start. See docs/chaos.md.
+    #[arg(long, value_name = "FILE")]
+    nodes: Option<PathBuf>,
+    /// With --nodes: yes, stop processes and change the firewall of this very host.
+    #[arg(long, requires = "nodes")]
+    yes_on_this_host: bool,
 }
 
 #[derive(Args)]
@@ -215,7 +223,10 @@ pub(crate) fn run(command: Command) -> Result<Ending, Failure> {
 
 fn inject(args: &InjectArgs) -> Result<Ending, Failure> {
     // Bad words are answered here, whoever is up.
-    Fault::parse(&args.words).map_err(|why| Ending::Usage.says(why))?;
+    let fault = Fault::parse(&args.words).map_err(|why| Ending::Usage.says(why))?;
+    if let Some(nodes) = &args.nodes {
+        return inject_here(args, nodes, &fault);
+    }
     let lasts_ms = args.lasts.map(|time| u64::try_from(time.as_millis()).unwrap_or(u64::MAX));
     let reply = Connection::to(&args.dir.dir)?.ask(&Request::Inject { words: args.words.clone(), lasts_ms })?;
     let mut out = std::io::stdout().lock();
@@ -227,7 +238,60 @@ fn inject(args: &InjectArgs) -> Result<Ending, Failure> {
     Ok(Ending::Passed)
 }
 
+/// On nodes that somebody else started. There is no supervisor, so who says `--for` waits.
+fn inject_here(args: &InjectArgs, nodes: &Path, fault: &Fault) -> Result<Ending, Failure> {
+    if !args.yes_on_this_host {
+        return Err(Ending::Usage.says("this stops processes and changes the firewall of this very host: say --yes-on-this-host"));
+    }
+    let dir = &args.dir.dir;
+    let _lock = lock_for_here(dir)?;
+    // Before anything is broken: whoever is told to stop must heal first.
+    let interrupt = Interrupt::catch()?;
+    let (begun, injected) = here::inject(dir, nodes, fault)?;
+    let targets = match injected {
+        Ok(targets) => targets,
+        Err(failure) => {
+            here::heal(dir, Some(&begun))?;
+            return Err(failure);
+        }
+    };
+    let Some(lasts) = args.lasts else {
+        return print_here(args.json, &json!({"fault": fault.to_string(), "targets": targets}));
+    };
+    let end = Instant::now() + lasts;
+    while Instant::now() < end && !interrupt.came() {
+        // sleeps because the passing of time is what was asked for
+        std::thread::sleep(Duration::from_millis(5).min(end.saturating_duration_since(Instant::now())));
+    }
+    let effect = here::heal(dir, Some(&begun))?;
+    print_here(args.json, &json!({"fault": fault.to_string(), "targets": targets, "effect": effect}))
+}
+
+fn lock_for_here(dir: &Path) -> Result<lock::Lock, Failure> {
+    let cannot = |error: std::io::Error| Ending::Io.says(format!("{}: {error}", dir.display()));
+    std::fs::create_dir_all(dir).map_err(cannot)?;
+    let in_use = || Ending::Usage.says(format!("{} is in use: say another --dir", dir.display()));
+    lock::take(dir, Duration::ZERO).map_err(cannot)?.ok_or_else(in_use)
+}
+
+fn print_here(as_json: bool, line: &serde_json::Value) -> Result<Ending, Failure> {
+    let mut out = std::io::stdout().lock();
+    if as_json {
+        writeln!(out, "{line}")?
+    } else {
+        writeln!(out, "{}", show::here(line))?
+    }
+    Ok(Ending::Passed)
+}
+
 fn heal(args: &HealArgs) -> Result<Ending, Failure> {
+    // Without a supervisor there may still be something to undo on this very host.
+    let is_here = journal::open_ends(&args.dir.dir).is_ok_and(|open| open.iter().any(|(_, undo)| undo.is_here()));
+    if is_here && args.id.is_none() {
+        let _lock = lock_for_here(&args.dir.dir)?;
+        let effect = here::heal(&args.dir.dir, None)?;
+        return print_here(args.json, &json!({"fault": "everything", "targets": [], "effect": effect}));
+    }
     let reply = Connection::to(&args.dir.dir)?.ask(&Request::Heal { id: args.id })?;
     let mut out = std::io::stdout().lock();
     let healed = reply.as_array().map(Vec::as_slice).unwrap_or_default();

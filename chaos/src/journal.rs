@@ -1,7 +1,8 @@
 //! The undo journal: how to undo what outlives us, written and synced *before* it is done.
 //!
 //! Namespaces, devices, rules inside them and mounts end with our processes, by construction. What is left for the journal is files
-//! that were moved or changed, and, in case the kernel let one slip, the processes: all carry the mark of their run.
+//! that were moved or changed, and, in case the kernel let one slip, the processes: all carry the mark of their run. What is done to
+//! nodes that somebody else started does not end by itself at all.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write as _};
@@ -35,6 +36,35 @@ pub(crate) enum Undo {
         offset: u64,
         /// What was there.
         bytes: Vec<u8>,
+    },
+    /// Let a process go on that somebody else started.
+    GoOn {
+        /// Which.
+        pid: i32,
+        /// Another process may get its number, but not its beginning.
+        begun: String,
+        /// Since when it stands, by this machine's uptime.
+        since_ms: u64,
+    },
+    /// Start a node that somebody else had started, unless it runs.
+    Start {
+        /// By systemd.
+        unit: Option<String>,
+        /// Where to see whether it runs.
+        pid_file: Option<PathBuf>,
+        /// Or by this, in a shell.
+        command: Option<String>,
+        /// Since when it is down, by this machine's uptime.
+        since_ms: u64,
+    },
+    /// Remove a rule of this host's firewall.
+    DropRule {
+        /// From where.
+        chain: String,
+        /// What it says.
+        rule: Vec<String>,
+        /// What names it.
+        comment: String,
     },
 }
 
@@ -115,10 +145,15 @@ fn lines(path: &Path) -> io::Result<Vec<Line>> {
 }
 
 impl Undo {
-    /// Undoes it, but for processes, which are not ours to end here.
+    /// Whether it was done to this very host, and not to hosts of our own.
+    pub(crate) fn is_here(&self) -> bool {
+        matches!(self, Undo::GoOn { .. } | Undo::Start { .. } | Undo::DropRule { .. })
+    }
+
+    /// Undoes what was done to files, and nothing else.
     pub(crate) fn files(&self) -> io::Result<()> {
         match self {
-            Undo::EndMarked(_) => Ok(()),
+            Undo::EndMarked(_) | Undo::GoOn { .. } | Undo::Start { .. } | Undo::DropRule { .. } => Ok(()),
             Undo::MoveBack { from, to } => {
                 if !from.exists() {
                     return Ok(());

@@ -6,6 +6,7 @@ mod cli; // the command line
 mod cluster; // real nodes, and what is broken in them
 mod ending; // exit codes
 mod fault; // what can be broken, in words
+mod here; // nodes of this host that somebody else started
 mod host; // network namespaces, and processes in them
 mod interrupt; // Ctrl-C
 mod journal; // what outlives us, and how to undo it

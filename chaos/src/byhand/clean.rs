@@ -16,6 +16,7 @@ use super::control::{Connection, Request, SOCKET};
 use super::lock;
 use super::supervise::PID;
 use crate::ending::{Ending, Failure};
+use crate::here;
 use crate::journal::{self, Journal, MARK, Undo};
 
 /// How long processes may take to end when they are killed: a slow disk can hold one for a while.
@@ -50,10 +51,16 @@ pub(super) fn clean(args: &CleanArgs) -> Result<Ending, Failure> {
     }
     for (id, undo) in &open {
         undo.files().map_err(cannot("put files back"))?;
+        here::undo(undo)?;
         match undo {
             Undo::EndMarked(_) => {}
             Undo::MoveBack { to, .. } => writeln!(out, "put back {}", to.display())?,
             Undo::PutBack { file, .. } => writeln!(out, "put back what {} held", file.display())?,
+            Undo::GoOn { pid, .. } => writeln!(out, "let process {pid} go on")?,
+            Undo::Start { unit, command, .. } => {
+                writeln!(out, "started {}", unit.as_ref().or(command.as_ref()).map_or("", String::as_str))?
+            }
+            Undo::DropRule { comment, .. } => writeln!(out, "removed the firewall rule {comment}")?,
         }
         journal.end(*id).map_err(cannot("write the undo journal"))?;
     }

@@ -53,6 +53,15 @@ pub(super) fn healed(fault: &Value) -> String {
     format!("healed {}: {} ({}): {}", word(&fault["id"]), word(&fault["fault"]), names(fault), effect(&fault["effect"]))
 }
 
+/// A fault on nodes of this very host, in force or over.
+pub(super) fn here(line: &Value) -> String {
+    let whom = if list(&line["targets"]).is_empty() { String::new() } else { format!(" ({})", names(line)) };
+    match &line["effect"] {
+        Value::Null => format!("in force: {}{whom}; `chaos heal` undoes it", word(&line["fault"])),
+        done => format!("healed: {}{whom}: {}", word(&line["fault"]), effect(done)),
+    }
+}
+
 fn effect(effect: &Value) -> String {
     let figures: Vec<String> = effect.as_object().into_iter().flatten().map(|(name, figure)| format!("{name} {figure}")).collect();
     if figures.is_empty() { "it had no effect".into() } else { figures.join(", ") }
@@ -88,7 +97,8 @@ mod tests {
     fn a_table_of_nodes_and_a_line_per_fault() {
         let shown = status(&json!({
             "nodes": [
-                {"name": "n1", "process": "running", "role": "leader", "term": 3, "applied_index": 12, "pid": 7, "client_addr": "10.117.0.1:7117"},
+                {"name": "n1", "process": "running", "role": "leader", "term": 3, "applied_index": 12, "pid": 7,
+                 "client_addr": "10.117.0.1:7117"},
                 {"name": "n2", "process": "ended", "ended": "exit code 65", "client_addr": "10.117.0.2:7117"},
             ],
             "headline": "degraded: 1/2 voters",

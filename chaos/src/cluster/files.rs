@@ -87,8 +87,8 @@ impl Cluster {
             }
             ProcessFault::DiskFull => {
                 let aside = dir.with_file_name(format!("{name}.before-disk-full-{id}"));
-                // Not in the journal: once the node has gone on with the small disk, the old one is one that has forgotten. If we die, so does
-                // the small disk, and what is left is an empty directory, which no node starts on.
+                // Not in the journal: once the node has gone on with the small disk, the old one is one that has forgotten. If we die,
+                // so does the small disk, and what is left is an empty directory, which no node starts on.
                 let room = size_of(&dir).map_err(cannot("read its directory"))? + ROOM;
                 std::fs::rename(&dir, &aside).and_then(|()| std::fs::create_dir(&dir)).map_err(cannot("move its directory"))?;
                 let options = format!("size={room},mode=0700");

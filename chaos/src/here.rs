@@ -1,0 +1,249 @@
+//! Nodes that somebody else started, on this host: their processes are stopped and killed, their packets dropped by this host's firewall.
+//!
+//! Nothing ends by itself here, so everything is in the undo journal before it is done: `chaos heal` and `chaos clean` undo it. A rule
+//! carries a comment that names it. Only packets between this host and others can be dropped, and hosts are told apart by their addresses.
+
+mod nodes; // which nodes, and which of them are here
+mod rules; // of the firewall
+
+use std::fs::OpenOptions;
+use std::io::Write as _;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use fastrand::Rng;
+use kvcli::{Clerk, Options};
+use nix::errno::Errno;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use serde_json::{Value, json};
+
+use self::nodes::{Node, Nodes};
+use crate::ending::{Ending, Failure};
+use crate::fault::effect::Effect;
+use crate::fault::shape::Shape;
+use crate::fault::target::{Scene, Target};
+use crate::fault::{Fault, LinkFault, ProcessFault};
+use crate::journal::{self, Journal, Undo};
+
+/// How long a node may take to say how it is.
+const STATUS_TIMEOUT: Duration = Duration::from_millis(800);
+
+/// What was begun, in the journal's numbers, and the nodes that it met, by name. What was begun before an error is still to be undone.
+pub(crate) type Begun = (Vec<u64>, Result<Vec<String>, Failure>);
+
+/// Breaks something.
+pub(crate) fn inject(dir: &Path, nodes_file: &Path, fault: &Fault) -> Result<Begun, Failure> {
+    let mut here = Here { nodes: Nodes::read(nodes_file)?, journal: Journal::open(dir).map_err(unwritten)?, begun: Vec::new() };
+    let targets = here.inject(fault);
+    if let Ok(targets) = &targets {
+        note(dir, &json!({"event": "begin", "fault": fault.to_string(), "targets": targets, "here": true}));
+    }
+    Ok((here.begun, targets))
+}
+
+/// Undoes these, or all that was done here according to the journal of this directory; what it did.
+pub(crate) fn heal(dir: &Path, only: Option<&[u64]>) -> Result<Effect, Failure> {
+    let mut journal = Journal::open(dir).map_err(unwritten)?;
+    let mut effect = Effect::default();
+    let open = journal::open_ends(dir).map_err(unwritten)?;
+    for (id, step) in open.iter().filter(|(id, step)| step.is_here() && only.is_none_or(|only| only.contains(id))) {
+        effect = effect.with(&undo(step)?);
+        journal.end(*id).map_err(unwritten)?;
+    }
+    note(dir, &json!({"event": "end", "effect": effect, "here": true}));
+    Ok(effect)
+}
+
+/// Undoes one thing that was done here; what it did. Other things are somebody else's.
+pub(crate) fn undo(step: &Undo) -> Result<Effect, Failure> {
+    let mut effect = Effect::default();
+    match step {
+        Undo::GoOn { pid, begun, since_ms } => {
+            // Another process may have its number by now, but not its beginning.
+            if nodes::begun(*pid).as_ref() == Some(begun) {
+                if nodes::is_stopped(*pid) {
+                    effect.stopped_ms = uptime_ms().saturating_sub(*since_ms).max(1);
+                }
+                signal(*pid, Signal::SIGCONT)?;
+            }
+        }
+        Undo::Start { unit, pid_file, command, since_ms } => {
+            let runs = pid_file.as_deref().is_some_and(|file| nodes::pid_in(file).is_ok());
+            if !runs {
+                start(unit.as_deref(), command.as_deref())?;
+            }
+            effect.killed = 1;
+            effect.down_ms = uptime_ms().saturating_sub(*since_ms).max(1);
+        }
+        Undo::DropRule { chain, rule, comment } => effect = rules::remove(chain, rule, comment)?,
+        Undo::EndMarked(_) | Undo::MoveBack { .. } | Undo::PutBack { .. } => {}
+    }
+    Ok(effect)
+}
+
+struct Here {
+    nodes: Nodes,
+    journal: Journal,
+    /// What the journal calls what we began.
+    begun: Vec<u64>,
+}
+
+impl Here {
+    fn inject(&mut self, fault: &Fault) -> Result<Vec<String>, Failure> {
+        let only_ours = || Err(Ending::Unsupported.says(format!("{fault}: chaos does that only to clusters that it started (`chaos up`)")));
+        match fault {
+            Fault::Process(fault @ (ProcessFault::Pause | ProcessFault::Kill | ProcessFault::Restart), target) => {
+                let whom = self.resolve(target)?;
+                self.process(*fault, &whom)
+            }
+            Fault::Partition(Shape::Apart(target)) => {
+                let group = self.resolve(target)?;
+                let all: Vec<usize> = (0..self.nodes.all.len()).collect();
+                let pairs = crate::fault::shape::apart(&group, &all);
+                let links = pairs.into_iter().flat_map(|(a, b)| [(a, b), (b, a)]).collect();
+                self.links(&group, links, LinkFault::Loss(1.0))
+            }
+            Fault::OneWay(from, to) => self.between(from, to, LinkFault::Loss(1.0)),
+            Fault::Link(fault @ (LinkFault::Loss(_) | LinkFault::Reset), from, to) => self.between(from, to, *fault),
+            Fault::Links(fault @ (LinkFault::Loss(_) | LinkFault::Reset), target) => {
+                let group = self.resolve(target)?;
+                let all = 0..self.nodes.all.len();
+                let pairs = all.clone().flat_map(|from| all.clone().map(move |to| (from, to)));
+                let links = pairs.filter(|(from, to)| from != to && (group.contains(from) || group.contains(to))).collect();
+                self.links(&group, links, *fault)
+            }
+            _ => only_ours(),
+        }
+    }
+
+    fn between(&mut self, from: &Target, to: &Target, fault: LinkFault) -> Result<Vec<String>, Failure> {
+        let (mut from, to) = (self.resolve(from)?, self.resolve(to)?);
+        let links = from.iter().flat_map(|from| to.iter().map(move |to| (*from, *to))).filter(|(from, to)| from != to).collect();
+        from.extend(to);
+        self.links(&from, links, fault)
+    }
+
+    fn resolve(&self, target: &Target) -> Result<Vec<usize>, Failure> {
+        let names: Vec<String> = self.nodes.all.iter().map(|node| node.name.clone()).collect();
+        let leader = if target.needs_leader() { Some(self.leader()?) } else { None };
+        let found =
+            target.resolve(&Scene { nodes: &names, clients: &[], leader }, &mut Rng::new()).map_err(|why| Ending::Usage.says(why))?;
+        Ok(found.iter().filter_map(|name| names.iter().position(|known| known == name)).collect())
+    }
+
+    fn leader(&self) -> Result<usize, Failure> {
+        let endpoints = self.nodes.all.iter().map(|node| node.client.as_str());
+        let cannot = |error| Ending::Io.says(format!("cannot ask how the nodes are: {error}"));
+        let options = Options { timeout: STATUS_TIMEOUT, ..Options::default() };
+        let overview = Clerk::new(endpoints, options).and_then(|mut clerk| clerk.overview()).map_err(cannot)?;
+        let name = overview.leader.map(|id| overview.name_of(id));
+        let found = name.and_then(|name| self.nodes.all.iter().position(|node| node.name == name));
+        found.ok_or_else(|| Ending::Inconclusive.says(format!("no leader to aim at: {}", overview.headline())))
+    }
+
+    fn process(&mut self, fault: ProcessFault, whom: &[usize]) -> Result<Vec<String>, Failure> {
+        // All are looked at before the first is touched.
+        let pids: Vec<i32> = whom.iter().map(|at| self.nodes.all[*at].pid()).collect::<Result<_, _>>()?;
+        for (at, pid) in whom.iter().zip(pids) {
+            let node: &Node = &self.nodes.all[*at];
+            let step = match fault {
+                ProcessFault::Pause => {
+                    let begun = nodes::begun(pid).ok_or_else(|| Ending::Inconclusive.says(format!("{} has just ended", node.name)))?;
+                    Undo::GoOn { pid, begun, since_ms: uptime_ms() }
+                }
+                _ => node.how_to_start(uptime_ms())?,
+            };
+            let id = self.journal.begin(step.clone()).map_err(unwritten)?;
+            self.begun.push(id);
+            signal(pid, if fault == ProcessFault::Pause { Signal::SIGSTOP } else { Signal::SIGKILL })?;
+            if fault == ProcessFault::Restart {
+                node.wait_end(pid)?;
+                undo(&step)?;
+                self.journal.end(id).map_err(unwritten)?;
+            }
+        }
+        Ok(self.names(whom))
+    }
+
+    fn links(&mut self, whom: &[usize], links: Vec<(usize, usize)>, fault: LinkFault) -> Result<Vec<String>, Failure> {
+        // All are looked at before the first is touched.
+        let mut steps = Vec::new();
+        for (from, to) in links {
+            let (from, to) = (&self.nodes.all[from], &self.nodes.all[to]);
+            if from.address == to.address {
+                let (a, b, address) = (&from.name, &to.name, from.address);
+                return Err(Ending::Unsupported.says(format!("{a} and {b} have one address, {address}: a firewall cannot tell them apart")));
+            }
+            // Where it arrives, or else where it leaves.
+            let chain = match (to.is_here(), from.is_here()) {
+                (true, _) => "INPUT",
+                (_, true) => "OUTPUT",
+                _ => {
+                    let (a, b) = (&from.name, &to.name);
+                    return Err(Ending::Unsupported.says(format!("neither {a} nor {b} is on this host: run chaos on one of theirs")));
+                }
+            };
+            steps.push(rules::rule(chain, from.address, to.address, fault));
+        }
+        for step in steps {
+            self.begun.push(self.journal.begin(step.clone()).map_err(unwritten)?);
+            rules::add(&step)?;
+        }
+        Ok(self.names(whom))
+    }
+
+    fn names(&self, whom: &[usize]) -> Vec<String> {
+        whom.iter().map(|at| self.nodes.all[*at].name.clone()).collect()
+    }
+}
+
+fn start(unit: Option<&str>, command: Option<&str>) -> Result<(), Failure> {
+    let mut program = match (unit, command) {
+        (Some(unit), _) => {
+            let mut program = Command::new("systemctl");
+            program.args(["start", unit]);
+            program
+        }
+        (None, Some(command)) => {
+            let mut program = Command::new("setsid"); // it goes on when we and our terminal have gone
+            program.args(["--fork", "sh", "-c", command]);
+            program
+        }
+        (None, None) => return Ok(()),
+    };
+    let shown = format!("{program:?}");
+    let status = program.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).status();
+    match status {
+        Ok(status) if status.success() => Ok(()),
+        Ok(status) => Err(Ending::Io.says(format!("{shown}: {status}"))),
+        Err(error) => Err(Ending::Io.says(format!("{shown}: {error}"))),
+    }
+}
+
+fn signal(pid: i32, signal: Signal) -> Result<(), Failure> {
+    match kill(Pid::from_raw(pid), signal) {
+        Ok(()) | Err(Errno::ESRCH) => Ok(()),
+        Err(errno) => Err(Ending::Io.says(format!("cannot send {signal} to process {pid}: {errno}"))),
+    }
+}
+
+/// Milliseconds since this machine started: the same clock for whoever undoes it.
+fn uptime_ms() -> u64 {
+    let text = std::fs::read_to_string("/proc/uptime").unwrap_or_default();
+    let seconds = text.split(' ').next().and_then(|seconds| seconds.parse::<f64>().ok()).unwrap_or_default();
+    u64::try_from(Duration::from_secs_f64(seconds).as_millis()).unwrap_or_default()
+}
+
+/// A line of `faults.jsonl`; its loss must not keep anything from being undone.
+fn note(dir: &Path, line: &Value) {
+    let mut line = line.clone();
+    line["at_ns"] = json!(uptime_ms() * 1_000_000);
+    let file = OpenOptions::new().create(true).append(true).open(dir.join("faults.jsonl"));
+    let _ = file.and_then(|mut file| writeln!(file, "{line}"));
+}
+
+fn unwritten(error: std::io::Error) -> Failure {
+    Ending::Io.says(format!("the undo journal: {error}"))
+}
