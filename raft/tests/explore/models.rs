@@ -145,7 +145,7 @@ const FIGURE_8: Model = Model {
     nodes: || [node(1, 1, disk(2, &[1])), node(2, 1, disk(2, &[2])), node(3, 1, disk(2, &[]))],
     before: &[],
     left: Left::nothing().and(2, Kind::Campaign).and(1, Kind::Forget),
-    depths: [17, 40],
+    depths: [17, 60],
     sees: Seen { term_max: 4, committed_max: 2, ..LED.sees },
     ..LED
 };
