@@ -1,8 +1,6 @@
 //! What must hold after every step, by itself and against the state before. An idea from LogCabin's `RaftConsensusInvariants.cc`.
 //! Tests and the simulator call it after each input; a breach is our own mistake, so it stops the program.
 
-use alloc::collections::BTreeSet;
-
 use crate::raft::Raft;
 use crate::role::{Role, RoleName};
 use crate::types::{EntryId, EntryMeta, HardState, Index, Term};
@@ -81,8 +79,9 @@ impl Raft {
                 assert!(is_compacted || noop_term == Some(term), "the no-op at {} is gone", leader.noop_index);
                 let own: usize = uncommitted.iter().filter(|entry| entry.term == term).map(EntryMeta::encoded_len).sum();
                 assert_eq!(leader.uncommitted_bytes, own, "uncommitted bytes are miscounted");
-                let peers: BTreeSet<_> = self.membership.members().filter(|member| *member != self.config.id).collect();
-                assert!(leader.progress.keys().eq(peers.iter()), "the leader counts other peers than its members");
+                let peers = self.membership.members().filter(|member| *member != self.config.id);
+                let are_counted = peers.clone().all(|peer| leader.progress.contains_key(&peer));
+                assert!(are_counted && peers.count() == leader.progress.len(), "the leader counts other peers than its members");
                 for (peer, progress) in &leader.progress {
                     let (matched, next) = (progress.match_index(), progress.next_index());
                     assert!(matched < next, "{peer} has {matched}, yet is to get {next}");

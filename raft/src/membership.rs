@@ -31,7 +31,7 @@ impl Membership {
     }
 
     /// All members, voters first.
-    pub fn members(&self) -> impl Iterator<Item = NodeId> + '_ {
+    pub fn members(&self) -> impl Iterator<Item = NodeId> + Clone + '_ {
         self.voters.iter().chain(self.learners.iter()).copied()
     }
 

@@ -353,7 +353,7 @@ impl Lab {
         }
         command.env("CARGO_TARGET_DIR", self.dir.join("build")).env("TMPDIR", self.tmp()).env("RUST_BACKTRACE", "0");
         command.env("CARGO_PROFILE_DEV_DEBUG", "0"); // nobody looks into these
-        for name in ["KVRAFT_SEED", "SIM_FIRST_SEED", "PROPTEST_RNG_SEED"] {
+        for name in ["KVRAFT_SEED", "PROPTEST_RNG_SEED"] {
             command.env(name, self.seed.to_string());
         }
         let output = command.output().context("cannot run timeout")?;

@@ -24,7 +24,8 @@ pub(crate) struct Checker {
     logs: Logs,
     /// By index, whatever any node has had applied after a turn: the last entry, and the digest of the state behind it.
     states: Vec<Option<(Term, u64)>>,
-    lives: BTreeMap<NodeId, Life>,
+    /// By the place of the node.
+    lives: Vec<Option<Life>>,
     /// The highest position that any client was told.
     acknowledged: Index,
     /// Reads under way, and what had been acknowledged when they were handed in.
@@ -50,7 +51,11 @@ impl Checker {
         disk.take_reached(&mut self.paths);
         let (raft, id) = (node.raft(), node.raft().id());
         let log = raft.log();
-        let before = self.lives.remove(&id);
+        let place = place(id);
+        if self.lives.len() <= place {
+            self.lives.resize_with(place + 1, || None);
+        }
+        let before = self.lives[place].take();
         match &before {
             Some(before) => raft.check(&before.facts),
             None => self.begins(id, raft.hard_state()),
@@ -69,7 +74,7 @@ impl Checker {
         }
         let is_cut = before.is_some_and(|before| log.base().index <= before.last.index && !log.holds(before.last));
         let life = Life { facts: raft.facts(), last: log.last(), commit_index: raft.commit_index(), applied_index: at.index };
-        self.lives.insert(id, life);
+        self.lives[place] = Some(life);
         is_cut
     }
 
@@ -105,7 +110,9 @@ impl Checker {
 
     /// A node begins a new life: what it applied in memory is gone, what it promised is not.
     pub(crate) fn restarted(&mut self, id: NodeId) {
-        self.lives.remove(&id);
+        if let Some(life) = self.lives.get_mut(place(id)) {
+            *life = None;
+        }
         self.reads.retain(|(node, ..), _| *node != id);
     }
 
@@ -118,4 +125,8 @@ impl Checker {
     pub(crate) fn applied_index(&self) -> Index {
         Index(self.states.len().saturating_sub(1) as u64)
     }
+}
+
+fn place(id: NodeId) -> usize {
+    usize::try_from(id.0).expect("a small cluster")
 }

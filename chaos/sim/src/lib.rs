@@ -21,6 +21,7 @@ mod ledger; // what was applied
 mod network; // who hears whom, when
 mod peers; // what nodes say to each other
 mod plan; // a seed's mix of faults
+mod queue; // what is due, and when
 mod reached; // rare paths, counted
 mod report; // what a run has to show for itself
 mod run; // one plan to its end

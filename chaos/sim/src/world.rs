@@ -1,7 +1,7 @@
 //! The clock, the nodes and the events between them. One event is handled at a time; then the node it concerned is driven until it has
 //! nothing left to do, and looked at.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use data::{Identity, InitialMember};
 use fastrand::Rng;
@@ -19,6 +19,7 @@ use crate::hosts::Host;
 use crate::network::Network;
 use crate::peers::Traffic;
 use crate::plan::Plan;
+use crate::queue::Queue;
 use crate::report::Report;
 use crate::trace::{Trace, tell};
 use crate::words::Said;
@@ -74,8 +75,7 @@ pub(crate) struct World {
     pub(crate) plan: Plan,
     pub(crate) rng: Rng,
     pub(crate) now_us: u64,
-    event_count: u64,
-    events: BTreeMap<(u64, u64), Event>,
+    events: Queue<Event>,
     pub(crate) hosts: Vec<Host>,
     pub(crate) network: Network,
     /// What a script says of the network; else the plan does.
@@ -142,8 +142,7 @@ impl World {
             plan,
             rng,
             now_us: 0,
-            event_count: 0,
-            events: BTreeMap::new(),
+            events: Queue::new(),
             hosts,
             network: Network::new(),
             conditions: None,
@@ -171,18 +170,13 @@ impl World {
     // Time.
 
     pub(crate) fn after(&mut self, delay_us: u64, event: Event) {
-        self.event_count += 1;
-        self.events.insert((self.now_us + delay_us, self.event_count), event);
+        self.events.push(self.now_us + delay_us, event);
     }
 
     /// Handles events until virtual time `end_us`, or until `done`.
     pub(crate) fn until(&mut self, end_us: u64, mut done: impl FnMut(&World) -> bool) -> bool {
-        while let Some(((at_us, sequence), event)) = self.events.pop_first() {
-            if at_us >= end_us {
-                self.events.insert((at_us, sequence), event);
-                self.now_us = end_us;
-                return done(self);
-            }
+        while let Some(at_us) = self.events.next_us().filter(|at_us| *at_us < end_us) {
+            let Some((sequence, event)) = self.events.pop() else { break };
             self.now_us = at_us;
             self.trace.fact(at_us ^ sequence.rotate_left(32));
             self.handle(event);
@@ -190,7 +184,9 @@ impl World {
                 return true;
             }
         }
-        unreachable!("ticks never end");
+        assert!(self.events.next_us().is_some(), "ticks never end");
+        self.now_us = end_us;
+        done(self)
     }
 
     pub(crate) fn handle(&mut self, event: Event) {

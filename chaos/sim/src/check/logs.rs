@@ -114,9 +114,14 @@ impl Logs {
             last = EntryId { index, term: log.term_at(index).unwrap_or_default() };
         }
         self.elected.insert(term, (raft.id(), last));
-        if let Some(index) = self.committed.iter().rposition(|(_, known_in)| *known_in < term) {
-            self.must_hold(raft.id(), term, last, Index(index as u64));
+        if let Some(index) = self.owed(term) {
+            self.must_hold(raft.id(), term, last, index);
         }
+    }
+
+    /// The last entry that was committed before this term, as far as is known.
+    fn owed(&self, term: Term) -> Option<Index> {
+        self.committed.iter().rposition(|(_, known_in)| *known_in < term).map(|index| Index(index as u64))
     }
 
     /// A log that ends with `last` holds the committed entry at `index`: found by going back from the one to the other.
@@ -145,4 +150,46 @@ impl Logs {
 
 fn position(index: Index) -> usize {
     usize::try_from(index.0).expect("a log in memory")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::failure::catch;
+
+    /// Entries 1/t1, 2/t1 and 3/t3, all committed in their terms; beside them 3/t2 was written and lost.
+    fn logs() -> Logs {
+        let mut logs = Logs { committed: [0, 1, 1, 3].map(|term| (Term(term), Term(term))).to_vec(), ..Logs::default() };
+        for (index, term, prev_term) in [(1, 1, 0), (2, 1, 1), (3, 2, 1), (3, 3, 1), (4, 2, 2), (4, 3, 3)] {
+            let at = EntryId { index: Index(index), term: Term(term) };
+            logs.learn(at, Entry { digest: index, prev_term: Term(prev_term) });
+        }
+        logs
+    }
+
+    #[test]
+    fn a_leader_owes_what_was_committed_before_its_term() {
+        // The votes of term 2 may come late, when term 3 has committed already.
+        assert_eq!([1, 2, 3, 4].map(|term| logs().owed(Term(term))), [0, 2, 2, 3].map(|index| Some(Index(index))));
+    }
+
+    #[test]
+    fn a_log_is_known_by_its_last_entry() {
+        let holds = |last: (u64, u64), index| {
+            let last = EntryId { index: Index(last.0), term: Term(last.1) };
+            catch(|| logs().must_hold(NodeId(1), Term(9), last, Index(index))).is_ok()
+        };
+        assert!(holds((4, 3), 3) && holds((3, 3), 3) && holds((4, 2), 2) && holds((2, 1), 2));
+        assert!(!holds((2, 1), 3), "it is too short");
+        assert!(!holds((4, 2), 3) && !holds((3, 2), 3), "it goes on otherwise");
+    }
+
+    #[test]
+    fn a_name_stands_for_one_entry_and_one_prefix() {
+        let at = EntryId { index: Index(3), term: Term(2) };
+        let known = Entry { digest: 3, prev_term: Term(1) };
+        for other in [Entry { digest: 4, ..known }, Entry { prev_term: Term(2), ..known }] {
+            assert_eq!(logs().learn(at, other), known, "what was first known under the name");
+        }
+    }
 }
