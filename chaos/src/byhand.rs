@@ -6,7 +6,6 @@ mod clean; // `chaos clean`
 mod control; // what commands and the supervisor say to each other
 mod doctor; // `chaos doctor`
 mod enter; // `chaos exec` and `chaos shell`
-mod lock; // who has the directory
 mod show; // `chaos status`, for people
 mod supervise; // the supervisor
 mod up; // `chaos up`
@@ -20,6 +19,7 @@ use clap::{Args, Subcommand};
 use serde_json::json;
 
 use self::control::{Connection, Request};
+use crate::cluster::lock;
 use crate::ending::{Ending, Failure};
 use crate::fault::Fault;
 use crate::host::network::{Backend, HOSTS_MAX};

@@ -12,6 +12,7 @@
 
 pub(crate) mod files; // damage to a node's files
 mod force; // faults in force
+pub(crate) mod lock; // who has the directory
 pub(crate) mod node; // one process
 mod record; // faults.jsonl
 
@@ -22,6 +23,7 @@ use fastrand::Rng;
 use kvcli::{Clerk, Options as ClerkOptions, Overview, Verdict};
 
 use self::force::InForce;
+use self::lock::Lock;
 use self::node::{Node, ProcessState};
 use self::record::Record;
 use crate::ending::{Ending, Failure};
@@ -29,12 +31,16 @@ use crate::fault::target::Scene;
 use crate::host::network::{Backend, Network};
 use crate::host::people::People;
 use crate::host::{programs, tun, world};
-use crate::journal::{Journal, Undo};
+use crate::journal::{Journal, Undo, open_ends};
 
 /// How long a node may take to say how it is: longer, and it does not answer.
 const STATUS_TIMEOUT: Duration = Duration::from_millis(400);
 /// How long a fault aimed at a leader waits for one.
 const LEADER_WAIT: Duration = Duration::from_secs(5);
+/// How long a `chaos` that was killed may still be in the way.
+const LOCK_WAIT: Duration = Duration::from_secs(5);
+/// The name of the file with our process id.
+pub(crate) const PID: &str = "pid";
 /// Between two looks at something that nobody tells us of.
 const LOOK: Duration = Duration::from_millis(10);
 
@@ -70,6 +76,7 @@ pub(crate) struct Cluster {
     record: Record,
     random: Rng,
     options: Options,
+    _lock: Lock,
 }
 
 impl Cluster {
@@ -84,6 +91,13 @@ impl Cluster {
         options.dir = programs::absolute(&options.dir)?;
         options.kvnode = Some(kvnode);
         let io = |doing: &'static str| move |error: std::io::Error| Ending::Io.says(format!("cannot {doing}: {error}"));
+        let shown = options.dir.display();
+        let in_use = || Ending::Usage.says(format!("{shown} is in use: `chaos down --dir {shown}` stops the cluster there"));
+        let lock = lock::take(&options.dir, LOCK_WAIT).map_err(io("take the lock"))?.ok_or_else(in_use)?;
+        if !open_ends(&options.dir).map_err(io("read the undo journal"))?.is_empty() {
+            return Err(Ending::Usage.says(format!("a cluster in {shown} was killed: first `chaos clean --dir {shown}`")));
+        }
+        std::fs::write(options.dir.join(PID), format!("{}\n", std::process::id())).map_err(io("write the pid file"))?;
         let mut journal = Journal::open(&options.dir).map_err(io("write the undo journal"))?;
         let mark = format!("{:016x}", Rng::new().u64(..));
         journal.begin(Undo::EndMarked(mark.clone())).map_err(io("write the undo journal"))?;
@@ -96,7 +110,8 @@ impl Cluster {
         let hosts = &network.hosts()[..options.nodes];
         let nodes: Vec<Node> = hosts.iter().map(|host| Node::new(host, &options, &mark)).collect();
         let random = Rng::with_seed(options.seed);
-        let mut cluster = Cluster { network, people, nodes, in_force: Vec::new(), last_id: 0, journal, record, random, options };
+        let mut cluster =
+            Cluster { network, people, nodes, in_force: Vec::new(), last_id: 0, journal, record, random, options, _lock: lock };
         cluster.init()?;
         for at in 0..cluster.nodes.len() {
             cluster.start_node(at)?;
@@ -184,8 +199,9 @@ impl Cluster {
         for node in &mut self.nodes {
             node.wait_end();
         }
+        let _ = std::fs::remove_file(self.options.dir.join(PID)); // a stale one harms nobody
         let ours = |(_, undo): &(u64, Undo)| matches!(undo, Undo::EndMarked(mark) if mark == self.people.mark());
-        let open = crate::journal::open_ends(&self.options.dir).unwrap_or_default();
+        let open = open_ends(&self.options.dir).unwrap_or_default();
         for (id, _) in open.iter().filter(|end| ours(end)) {
             self.journal.end(*id).map_err(|error| Ending::Io.says(format!("cannot write the undo journal: {error}")))?;
         }

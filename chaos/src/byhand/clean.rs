@@ -13,12 +13,13 @@ use nix::unistd::Pid;
 
 use super::CleanArgs;
 use super::control::{Connection, Request, SOCKET};
-use super::lock;
-use super::supervise::PID;
+use crate::cluster::{PID, lock};
 use crate::ending::{Ending, Failure};
 use crate::here;
 use crate::journal::{self, Journal, MARK, Undo};
 
+/// How long a `chaos` that was killed may take to go: it has interfaces to take down.
+const LOCK_WAIT: Duration = Duration::from_secs(10);
 /// How long processes may take to end when they are killed: a slow disk can hold one for a while.
 const END_WAIT: Duration = Duration::from_secs(30);
 
@@ -36,7 +37,7 @@ pub(super) fn clean(args: &CleanArgs) -> Result<Ending, Failure> {
         return Err(is_up());
     }
     let deadline = Instant::now() + END_WAIT;
-    let _lock = lock::take(dir, END_WAIT).map_err(cannot("take the lock"))?.ok_or_else(is_up)?;
+    let _lock = lock::take(dir, LOCK_WAIT).map_err(cannot("take the lock"))?.ok_or_else(is_up)?;
     let open = journal::open_ends(dir).map_err(cannot("read the undo journal"))?;
     let mut journal = Journal::open(dir).map_err(cannot("write the undo journal"))?;
     let mut out = io::stdout().lock();

@@ -13,15 +13,10 @@ use serde_json::{Value, json};
 
 use super::UpArgs;
 use super::control::{Reply, Request, SOCKET};
-use super::lock::{self, Lock};
 use crate::cluster::{Cluster, Options};
 use crate::ending::{Ending, Failure};
 use crate::fault::Fault;
 
-/// The supervisor's process id.
-pub(super) const PID: &str = "pid";
-/// How long a supervisor that was killed may still be in the way.
-const LOCK_WAIT: Duration = Duration::from_secs(5);
 /// Between two looks at the nodes.
 const TURN_MS: u8 = 10;
 /// How long a command may take to say what it wants.
@@ -68,7 +63,7 @@ pub(super) fn supervise(args: UpArgs) -> Result<Ending, Failure> {
     umask(Mode::from_bits_truncate(0o077)); // the socket is its owner's
     let dir = args.dir.clone();
     let started = start(args);
-    let (mut supervisor, listener, _lock) = match started {
+    let (mut supervisor, listener) = match started {
         Ok(started) => started,
         Err(failure) => {
             let code = failure.ending;
@@ -84,16 +79,8 @@ pub(super) fn supervise(args: UpArgs) -> Result<Ending, Failure> {
     supervisor.serve(&listener, &dir)
 }
 
-fn start(args: UpArgs) -> Result<(Supervisor, UnixListener, Lock), Failure> {
+fn start(args: UpArgs) -> Result<(Supervisor, UnixListener), Failure> {
     let cannot = |what: &'static str| move |error: io::Error| Ending::Io.says(format!("cannot {what}: {error}"));
-    let shown = args.dir.display().to_string();
-    let in_use = || Ending::Usage.says(format!("{shown} is in use: `chaos down --dir {shown}` stops the cluster there"));
-    let lock = lock::take(&args.dir, LOCK_WAIT).map_err(cannot("take the lock"))?.ok_or_else(in_use)?;
-    let open = crate::journal::open_ends(&args.dir).map_err(cannot("read the undo journal"))?;
-    if !open.is_empty() {
-        return Err(Ending::Usage.says(format!("a cluster in {shown} was killed: first `chaos clean --dir {shown}`")));
-    }
-    std::fs::write(args.dir.join(PID), format!("{}\n", std::process::id())).map_err(cannot("write the pid file"))?;
     let with = args.with.map(Process::of).transpose()?;
     let seed = args.seed.unwrap_or_else(|| fastrand::u64(..));
     let mut cluster = Cluster::start(Options {
@@ -109,7 +96,7 @@ fn start(args: UpArgs) -> Result<(Supervisor, UnixListener, Lock), Failure> {
     cluster.wait_healthy(args.wait)?;
     let backend = super::show::backend(cluster.network().backend());
     let listener = listen(&args.dir).map_err(cannot("listen to commands"))?;
-    Ok((Supervisor { cluster, backend, seed, with }, listener, lock))
+    Ok((Supervisor { cluster, backend, seed, with }, listener))
 }
 
 fn listen(dir: &Path) -> io::Result<UnixListener> {
@@ -147,7 +134,7 @@ impl Supervisor {
             }
             if self.with.as_ref().is_some_and(Process::has_ended) {
                 self.cluster.stop()?;
-                remove_signs(dir);
+                remove_socket(dir);
                 return Ok(Ending::Passed);
             }
             let Ok((stream, _)) = listener.accept() else { continue };
@@ -164,7 +151,7 @@ impl Supervisor {
         let outcome = self.act(request);
         let is_over = is_last && outcome.is_ok();
         if is_over {
-            remove_signs(dir);
+            remove_socket(dir);
         }
         let line = serde_json::to_string(&Reply::of(outcome)).unwrap_or_default();
         let _ = writeln!(&stream, "{line}"); // who has gone does not want to know
@@ -228,11 +215,8 @@ impl Supervisor {
     }
 }
 
-/// That somebody is here.
-fn remove_signs(dir: &Path) {
-    for name in [SOCKET, PID] {
-        let _ = std::fs::remove_file(dir.join(name)); // a stale one harms nobody
-    }
+fn remove_socket(dir: &Path) {
+    let _ = std::fs::remove_file(dir.join(SOCKET)); // a stale one harms nobody
 }
 
 fn read(stream: &UnixStream) -> Option<Request> {

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use serde_json::Value;
+use tests::Ran;
 use tests::wait::{PATIENCE, wait_until};
 
 use crate::up::{Up, lacks};
@@ -45,6 +46,10 @@ fn commands_run_on_hosts_of_their_own_and_end_as_they_would() {
     up.chaos(&["exec", "--", "sh", "-c", "kill -9 $$"]).expect_code(128 + 9);
     up.chaos(&["exec", "--as", "c3", "--", "true"]).expect_code(64).expect_says(&["no host c3", "c1, c2"]);
     up.chaos(&["exec", "--", "/no/such/program"]).expect_code(64);
+    let mut shell = up.command(&["shell", "--as", "c2"]);
+    shell.env("SHELL", "/bin/sh");
+    let ran = Ran::run(shell, b"echo $CHAOS_HOST $KVCLI_ENDPOINTS; exit 7\n").expect_code(7);
+    assert_eq!(ran.stdout, b"c2 10.117.0.1:7117\n");
 }
 
 #[test]

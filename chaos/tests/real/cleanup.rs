@@ -209,3 +209,36 @@ fn a_cluster_ends_with_the_process_it_was_told_to_end_with() {
     wait_until("all of it has ended", PATIENCE, || processes(dir.path()).is_empty());
     assert!(!dir.path().join("control").exists());
 }
+
+#[test]
+fn a_killed_run_leaves_nothing() {
+    let name = "a_killed_run_leaves_nothing";
+    if lacks(name) || host::lacks("iptables", name) {
+        return;
+    }
+    let mut random = Rng::with_seed(host::seed());
+    let outside = Outside::new();
+    let before = outside.look();
+    for faults in ["kill,pause,partition", "crash-loop,wipe,disk-full"] {
+        let out = place::directory();
+        let mut command = outside.command(env!("CARGO_BIN_EXE_chaos"));
+        command.args(["run", "--nodes=3", "--time=60s", "--clients=2", "--rate=50", "--faults", faults, "--out"]).arg(out.path());
+        command.arg(format!("--kvnode={}", programs::kvnode().display())).stdout(Stdio::null()).stderr(Stdio::null());
+        let mut run = process::spawn(command).expect("chaos run starts");
+        let dir = || out.path().join("latest").canonicalize();
+        wait_until("its nodes run", PATIENCE, || dir().is_ok_and(|dir| dir.join("n3.pid").exists()));
+        let dir = dir().expect("a link");
+        let_pass(Duration::from_millis(random.u64(0..4000)));
+        assert!(run.try_wait().expect("a child").is_none(), "it is not over yet");
+        if faults.contains("kill") {
+            // One that is at work is left alone; to see that, it is given time to go.
+            Ran::run(chaos(&outside, &dir, &["clean"]), b"").expect_code(64).expect_says(&["is up"]);
+            assert!(run.try_wait().expect("a child").is_none());
+        }
+        run.kill().and_then(|()| run.wait()).expect("SIGKILL");
+        wait_until("all processes have ended", PATIENCE, || processes(&dir).is_empty());
+        Ran::run(chaos(&outside, &dir, &["clean"]), b"").expect_code(0);
+        assert_eq!(processes(&dir), Vec::<String>::new());
+        assert_eq!(outside.look(), before);
+    }
+}

@@ -3,6 +3,7 @@
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::process::Command;
+use std::time::Duration;
 
 use tests::{Ran, host, programs};
 
@@ -27,10 +28,28 @@ impl Ordinary {
     }
 
     fn run(&self, words: &[&str]) -> Ran {
-        let mut command = Command::new("setpriv");
+        Ran::run(self.command(Command::new("setpriv"), words), b"")
+    }
+
+    /// The same where everybody may have TUN devices, as most systems let them: another device node, for nobody else to see.
+    fn run_with_tun(&self, words: &[&str]) -> Ran {
+        let mut command = Command::new("unshare");
+        let script = "mknod tun c 10 200 && chmod 666 tun && mount --bind tun /dev/net/tun && exec setpriv \"$@\"";
+        command.args(["--mount", "sh", "-c", script, "sh"]);
+        Ran::run(self.command(command, words), b"")
+    }
+
+    fn command(&self, under: Command, words: &[&str]) -> Command {
+        let mut command = under;
         command.args(["--reuid=65534", "--regid=65534", "--clear-groups"]).arg(self.dir.path().join("chaos"));
         command.args(words).current_dir(self.dir.path());
-        Ran::run(command, b"")
+        command
+    }
+
+    /// Something that clients do.
+    fn put(&self, value: &str) -> Ran {
+        let kvcli = self.dir.path().join("kvcli");
+        self.run(&["exec", "--", kvcli.to_str().expect("text"), "--timeout", "20s", "put", "city", value])
     }
 }
 
@@ -54,16 +73,30 @@ fn an_ordinary_user_has_hosts_too() {
     assert!(String::from_utf8_lossy(&status.stdout).contains("inside a user namespace"), "{status}");
     // The firewall works wherever this test runs; TUN devices an ordinary user may have or not.
     ordinary.run(&["up", "--net=iptables", &with_us()]).expect_code(0);
-    let kvcli = ordinary.dir.path().join("kvcli");
-    let put = |value: &str| ordinary.run(&["exec", "--", kvcli.to_str().expect("text"), "--timeout", "20s", "put", "city", value]);
-    put("Turin").expect_code(0);
+    ordinary.put("Turin").expect_code(0);
     for words in [["inject", "partition", "leader"], ["inject", "pause", "one"], ["inject", "disk-full", "one"]] {
         ordinary.run(&words).expect_code(0);
         ordinary.run(&["heal"]).expect_code(0);
-        put(words[1]).expect_code(0);
+        ordinary.put(words[1]).expect_code(0);
     }
     ordinary.run(&["inject", "delay", "5ms"]).expect_code(5).expect_says(&["TUN"]);
     let status = json(&ordinary.run(&["status", "--json"]).expect_code(0));
     assert_eq!(status["backend"], "iptables");
+    ordinary.run(&["down"]).expect_code(0);
+}
+
+#[test]
+fn an_ordinary_user_with_tun_devices_has_every_fault() {
+    let name = "an_ordinary_user_with_tun_devices_has_every_fault";
+    if ["userns", "mount", "tun"].into_iter().any(|facility| host::lacks(facility, name)) {
+        return;
+    }
+    let ordinary = Ordinary::new();
+    ordinary.run_with_tun(&["up", &with_us()]).expect_code(0);
+    assert_eq!(json(&ordinary.run(&["status", "--json"]).expect_code(0))["backend"], "tun");
+    ordinary.run(&["inject", "delay", "100ms", "c1"]).expect_code(0);
+    let took = ordinary.put("Turin").expect_code(0).took;
+    assert!(took >= Duration::from_millis(400), "there and back, twice: {took:?}");
+    ordinary.run(&["heal"]).expect_code(0);
     ordinary.run(&["down"]).expect_code(0);
 }

@@ -15,10 +15,10 @@ const LOCK: &str = "lock";
 const LOOK: Duration = Duration::from_millis(10);
 
 /// The directory is ours while this lives.
-pub(super) struct Lock(#[expect(dead_code, reason = "held, not used")] Flock<File>);
+pub(crate) struct Lock(#[expect(dead_code, reason = "held, not used")] Flock<File>);
 
 /// Takes it. `None`: somebody had it all the time; a process that was killed needs a while to take its interfaces down.
-pub(super) fn take(dir: &Path, wait: Duration) -> io::Result<Option<Lock>> {
+pub(crate) fn take(dir: &Path, wait: Duration) -> io::Result<Option<Lock>> {
     let deadline = Instant::now() + wait;
     let mut file = OpenOptions::new().create(true).append(true).open(dir.join(LOCK))?;
     loop {
