@@ -23,5 +23,5 @@ pub use error::NodeError;
 pub use image::ImageError;
 pub use limits::Bounds;
 pub use members::first_entry;
-pub use node::{Event, MaxLogBytes, Node, NodeConfig};
+pub use node::{Asked, Event, MaxLogBytes, Node, NodeConfig};
 pub use waiting::ClientId;

@@ -2,6 +2,7 @@
 //! saved and answered is taken out by `drive`. It has no socket, file or clock: the caller passes the time, which is monotonic and
 //! only ever compared with itself.
 
+mod clients; // what they send, frame by frame
 mod greetings; // what members say of themselves, and who is believed
 mod receiving; // a snapshot from a peer
 mod requests; // what clients ask
@@ -31,6 +32,7 @@ use crate::scans::Scans;
 use crate::sessions::{Admission, Sessions};
 use crate::status::Counters;
 use crate::waiting::{Addressed, WaitingReads, WaitingWrites};
+pub use clients::Asked;
 use greetings::announced_in;
 pub(crate) use receiving::{Receiving, receive};
 pub(crate) use sending::{Sending, send};

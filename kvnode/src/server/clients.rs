@@ -3,8 +3,8 @@
 
 use std::time::{Duration, Instant};
 
+use kvnode::Asked;
 use wire::limits::READ_BUFFER_LEN;
-use wire::{RejectedReason, Reply, RequestError};
 
 use super::Server;
 use super::connection::{Connection, ConnectionKey, Flow, Left, Party, Why};
@@ -40,17 +40,9 @@ impl Server {
             let Party::Client(client) = party else { unreachable!("a client stays one") };
             whole = true;
             *request_bytes += frame.body.len();
-            match wire::decode_request(frame) {
-                Ok((request_id, request)) => {
-                    client.in_flight += 1;
-                    node.request(client_id(key), request_id, request, now_us);
-                }
-                // It is newer than this node: it is told so, and may go on with what both know.
-                Err(RequestError::Unknown { request_id, .. }) => {
-                    wire::encode_reply(request_id, &Reply::Rejected { reason: RejectedReason::Version }, output.buffer());
-                    answered = true;
-                }
-                Err(error @ RequestError::Malformed(_)) => return Err(error.into()),
+            match node.client_asks(client_id(key), frame, now_us, output.buffer())? {
+                Asked::Taken => client.in_flight += 1,
+                Asked::Answered => answered = true,
             }
             paused = !client.may_ask(output.len());
             client.paused = paused;

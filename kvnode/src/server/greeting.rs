@@ -66,15 +66,12 @@ impl Server {
         match (hello, door) {
             (None, _) => return Ok(left),
             (Some(Hello::Client { cluster_id }), Door::Client) => {
-                if cluster_id.is_some_and(|theirs| theirs != self.cluster_id) {
-                    return Err(self.other_cluster("client", cluster_id.unwrap_or(self.cluster_id)));
-                }
-                let welcome = self.node.welcome();
+                let welcome = self.node.client_greeted(cluster_id).map_err(Why::Refuse)?;
                 self.admit(key, Party::Client(Client::default()), |out| wire::encode_welcome(&welcome, out));
             }
             (Some(Hello::Peer { cluster_id, purpose, peer }), Door::Peer) => {
                 if cluster_id != self.cluster_id {
-                    return Err(self.other_cluster("node", cluster_id));
+                    return Err(self.other_cluster(cluster_id));
                 }
                 self.node.greeted(&peer).map_err(|refused| self.turned_away(peer.node, refused, now))?;
                 self.links.nudge(peer.node, now);
@@ -121,9 +118,9 @@ impl Server {
         Why::Refuse(refused)
     }
 
-    fn other_cluster(&self, who: &str, theirs: raft::ClusterId) -> Why {
+    fn other_cluster(&self, theirs: raft::ClusterId) -> Why {
         let ours = self.cluster_id;
-        refuse(RefusedReason::WrongCluster, format!("this node is of cluster {ours}, the {who} of cluster {theirs}"))
+        refuse(RefusedReason::WrongCluster, format!("this node is of cluster {ours}, the node of cluster {theirs}"))
     }
 
     /// A connection that we dialled stands, or does not.
