@@ -70,6 +70,8 @@ struct Clerk {
     unknown_count: u64,
     /// It is there for one call.
     is_guest: bool,
+    /// It holds on to one session, as a load does.
+    is_loader: bool,
 }
 
 /// One call, as the history will tell it.
@@ -89,10 +91,21 @@ pub(crate) struct Call {
     /// Of a scan: the pages so far.
     items: Vec<Item>,
     resumes: u32,
+    /// Behind it no older call of this session may take effect: as the call of a load that goes on.
+    pub(crate) fence: Option<Identity>,
+    /// Since when that holds.
+    pub(crate) fenced_at: Option<Index>,
+}
+
+impl Call {
+    /// Whether somebody came back with its token.
+    pub(crate) fn resumed(&self) -> bool {
+        self.resumes > 0 || self.fence.is_some()
+    }
 }
 
 /// A call is not resumed more often than this.
-const RESUMES_MAX: u32 = 4;
+const RESUMES_MAX: u32 = 2;
 
 impl Clerks {
     pub(crate) fn new(seed: u64) -> Clerks {
@@ -190,7 +203,11 @@ impl World {
         let endpoints = nodes.into_iter().map(|node| format!("n{}:7117", node + 1)).collect();
         let patience = self.plan.workload.patience;
         let (session, seed) = (SessionId(rng.u128(..)), rng.u64(..));
-        let core = Core::new(CoreConfig { endpoints, session, seed, cluster_id: None, patience });
+        let is_loader = self.conditions.is_none() && rng.u32(0..4) == 0;
+        let mut core = Core::new(CoreConfig { endpoints, session, seed, cluster_id: None, patience });
+        if is_loader {
+            core.hold_session();
+        }
         let clerk = Clerk {
             core,
             tick_us: None,
@@ -200,6 +217,7 @@ impl World {
             hears: None,
             unknown_count: 0,
             is_guest: false,
+            is_loader,
         };
         self.clerks.living.insert(number, clerk);
         number
@@ -207,12 +225,20 @@ impl World {
 
     /// A clerk is asked for something. The place of the call in `clerks.calls`.
     pub(crate) fn submit(&mut self, number: u64, ask: Ask, timeout_us: u64) -> usize {
-        let place = self.clerks.calls.len();
+        let place = self.note_call(number, ask.clone(), timeout_us);
+        let clerk = self.clerks.living.get_mut(&number).expect("a living clerk");
+        let call = clerk.core.submit(self.now_us, ask, timeout_us);
+        clerk.in_flight.insert(call, place);
+        self.pump(number);
+        place
+    }
+
+    fn note_call(&mut self, number: u64, ask: Ask, timeout_us: u64) -> usize {
         let clerk = self.clerks.living.get_mut(&number).expect("a living clerk");
         self.clerks.calls.push(Call {
             clerk: number,
             unknown_count: clerk.unknown_count,
-            ask: ask.clone(),
+            ask,
             called_us: self.now_us,
             deadline_us: self.now_us + timeout_us,
             returned_us: None,
@@ -221,11 +247,10 @@ impl World {
             node: None,
             items: Vec::new(),
             resumes: 0,
+            fence: None,
+            fenced_at: None,
         });
-        let call = clerk.core.submit(self.now_us, ask, timeout_us);
-        clerk.in_flight.insert(call, place);
-        self.pump(number);
-        place
+        self.clerks.calls.len() - 1
     }
 
     /// Something happens to a clerk, if it still lives.
@@ -326,10 +351,13 @@ impl World {
     fn come_back_perhaps(&mut self, place: usize, token: Token) {
         let record = &mut self.clerks.calls[place];
         record.resumes += 1;
-        let rng = &mut self.clerks.rng;
-        if record.resumes > RESUMES_MAX || rng.u32(0..4) == 0 {
-            return;
+        if record.resumes <= RESUMES_MAX && self.clerks.rng.bool() {
+            self.come_back(place, token);
         }
+    }
+
+    fn come_back(&mut self, place: usize, token: Token) {
+        let rng = &mut self.clerks.rng;
         let longest_us = if rng.bool() { 200_000 } else { 4_000_000 };
         // Whoever comes back after the faults need not let everybody wait.
         let left_us = self.plan.faulty_us.saturating_sub(self.now_us) + 200_000;
@@ -338,6 +366,19 @@ impl World {
         // By way of its text, as people carry it.
         let token = Box::new(token.to_string().parse().expect("a token survives its text"));
         self.after(delay_us, Event::Clerks(Due::Resume { call: place, token }));
+    }
+
+    /// A load stops, and will go on with another write, behind which nothing of what was left unknown may take effect.
+    fn leave_a_load(&mut self, number: u64) {
+        let ask = self.clerks.asks.next_write(&self.plan.workload, &mut self.clerks.rng);
+        let digest = Token::digest_of(&ask).expect("a write");
+        let Some(clerk) = self.clerks.living.get_mut(&number).filter(|clerk| clerk.is_loader) else { return };
+        let Some(token) = clerk.core.leave_session(digest) else { return };
+        let place = self.note_call(number, ask, 0);
+        let call = &mut self.clerks.calls[place];
+        call.fence = Some((token.session, token.seq));
+        self.report.fences += 1;
+        self.come_back(place, token);
     }
 
     fn resume(&mut self, place: usize, token: Token) {
@@ -412,11 +453,16 @@ impl World {
         let number = self.clerks.hired[place];
         match rng.u32(0..6) {
             0 | 1 => {
-                let cut_from: BTreeSet<usize> = (0..self.hosts.len()).filter(|_| rng.bool()).collect();
+                // Often it reaches a leader and nobody else: if that one is deposed, its clerks are the last to know, and must not be told what
+                // was true before.
+                let leads = |host: &crate::hosts::Host| host.process.as_ref().is_some_and(|(node, _)| node.raft().is_leader());
+                let leader = self.hosts.iter().position(leads).filter(|_| rng.u32(0..4) > 0);
+                let is_cut = |node: &usize| leader.map_or_else(|| rng.bool(), |leader| *node != leader);
+                let cut_from: BTreeSet<usize> = (0..self.hosts.len()).filter(is_cut).collect();
                 let names: Vec<String> = cut_from.iter().map(|node| format!("n{}", node + 1)).collect();
                 tell!(self, "c{number} cannot reach {}", names.join(", "));
                 let rng = &mut self.clerks.rng;
-                let delay_us = rng.u64(50_000..2_000_000);
+                let delay_us = rng.u64(50_000..3_000_000);
                 if let Some(clerk) = self.clerks.living.get_mut(&number) {
                     clerk.cut_from = cut_from;
                 }
@@ -430,6 +476,7 @@ impl World {
                 for call in calls {
                     self.tell(number, |core, now_us| core.give_up(now_us, call));
                 }
+                self.leave_a_load(number);
                 self.replace(place, false);
             }
             _ => {

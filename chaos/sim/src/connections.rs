@@ -257,13 +257,15 @@ impl World {
                     self.note_request(&request);
                     self.checker.asked(self.hosts[node].identity.node, ClientId(number), request_id, &request);
                     let now_us = self.now_us;
-                    self.hand_in(node, |node| node.request(ClientId(number), request_id, request, now_us));
+                    self.hand_in(node, |node| {
+                        let asked = node.client_asks(ClientId(number), frame, now_us, &mut Vec::new());
+                        assert_eq!(asked, Ok(kvnode::Asked::Taken), "what a clerk asks is known");
+                    });
                     continue;
                 }
                 let Ok(Hello::Client { cluster_id }) = wire::decode_hello(frame) else { panic!("a clerk greets as one") };
                 let Some((running, _)) = &self.hosts[node].process else { return };
-                let welcome = running.welcome();
-                assert!(cluster_id.is_none_or(|theirs| theirs == welcome.cluster_id), "there is only one cluster here");
+                let welcome = running.client_greeted(cluster_id).expect("there is only one cluster here");
                 let mut answer = Vec::new();
                 wire::encode_welcome(&welcome, &mut answer);
                 self.send_down(number, answer);

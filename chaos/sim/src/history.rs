@@ -39,7 +39,17 @@ impl World {
 
     /// A call is over, for now.
     pub(crate) fn note_outcome(&mut self, place: usize) {
-        let call = &self.clerks.calls[place];
+        let call = &mut self.clerks.calls[place];
+        call.fenced_at = match &call.outcome {
+            Some(Ok(Answer::Written(written))) => Some(written.position),
+            // Its session is forgotten, and with it what was called before.
+            Some(Err(ClerkError::Unknown { resume: None, .. })) => Some(self.clerks.ledger.last_index()),
+            _ => None,
+        };
+        if call.resumed() {
+            self.report.settled += u64::from(matches!(call.outcome, Some(Ok(_))));
+            self.report.expired += u64::from(matches!(call.outcome, Some(Err(ClerkError::Unknown { resume: None, .. }))));
+        }
         let (ledger, report) = (&self.clerks.ledger, &mut self.report);
         report.calls += 1;
         match call.outcome.as_ref().expect("it is over") {
@@ -114,8 +124,9 @@ fn expected<'a>(range: &'a Range, position: Index, ledger: &'a Ledger) -> impl I
     found.map(show).take(limit)
 }
 
-/// Every call as an operation. Writes of unknown outcome stand where they were applied, and did not happen if they were not.
-pub(crate) fn history(calls: &[Call], ledger: &Ledger) -> History {
+/// Every call as an operation. With a ledger, writes of unknown outcome stand where they were applied, and did not happen if they were not;
+/// without one it is what clients know, and nothing else.
+pub(crate) fn history(calls: &[Call], ledger: Option<&Ledger>) -> History {
     let mut history = History::new();
     for call in calls {
         if let Some(op) = operation(call, ledger) {
@@ -125,8 +136,8 @@ pub(crate) fn history(calls: &[Call], ledger: &Ledger) -> History {
     history
 }
 
-fn operation(call: &Call, ledger: &Ledger) -> Option<Op> {
-    let effect = call.identities.iter().find_map(|identity| Some((*identity, ledger.effect(identity)?)));
+fn operation(call: &Call, ledger: Option<&Ledger>) -> Option<Op> {
+    let effect = call.identities.iter().find_map(|identity| Some((*identity, ledger?.effect(identity)?)));
     let returned_ns = call.returned_us.map(|at_us| at_us * 1_000);
     let op = |asked| Op::new(1_000 * call.clerk + call.unknown_count, asked, call.called_us * 1_000);
     let mut op = match (&call.ask, call.outcome.as_ref()) {
@@ -162,6 +173,7 @@ fn operation(call: &Call, ledger: &Ledger) -> Option<Op> {
         (ask, Some(Err(ClerkError::NotDone { .. }))) => op(asked(ask, false)).fail(returned_ns?),
         (ask, _) => match effect {
             Some((_, index)) => op(asked(ask, true)).at(index.0),
+            None if ledger.is_none() => op(asked(ask, true)),
             None => op(asked(ask, false)).fail(call.called_us * 1_000),
         },
     };

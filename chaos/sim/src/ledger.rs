@@ -79,7 +79,12 @@ impl Ledger {
         self.effects.get(identity).copied()
     }
 
-    /// What was applied reaches up to here.
+    /// The writes of the same session that were called before this one, and where they took effect.
+    pub(crate) fn effects_before(&self, (session, seq): Identity) -> impl Iterator<Item = (&Identity, &Index)> {
+        self.effects.range((session, 0)..(session, seq))
+    }
+
+    /// The last index that anybody has applied.
     pub(crate) fn last_index(&self) -> Index {
         Index(self.entries.len() as u64)
     }

@@ -25,6 +25,16 @@ pub struct Report {
     pub not_done: u64,
     /// Calls of unknown outcome that were settled later, or tried to be.
     pub resumes: u64,
+    /// Of these, calls whose outcome is known now.
+    pub settled: u64,
+    /// Of these, calls that nobody can settle any more: their session is forgotten.
+    pub expired: u64,
+    /// Loads that went on where others had left off, behind a fence.
+    pub fences: u64,
+    /// Keys whose answers were linearizable also without their positions.
+    pub keys_alone: u64,
+    /// Those that were too hard to judge without.
+    pub keys_given_up: u64,
     /// Clerks that were lost in the middle of what they did, and replaced.
     pub clerks_lost: u64,
     /// Clerks that could not reach some nodes for a while.

@@ -85,7 +85,7 @@ impl Workload {
         };
         let patience = match rng.u32(0..4) {
             0 => Patience::default(),
-            _ => Patience { pause_min_us: 30_000, pause_max_us: rng.u64(60_000..400_000), ..Patience::default() },
+            _ => Patience { pause_min_us: 60_000, pause_max_us: rng.u64(200_000..1_000_000), ..Patience::default() },
         };
         Workload {
             clerk_count: rng.usize(1..=8),
@@ -165,6 +165,16 @@ impl Asks {
             Ask::GetStale { key }
         } else {
             Ask::Scan(Range { stale: true, ..range(rng) })
+        }
+    }
+
+    /// The next call that writes.
+    pub(crate) fn next_write(&mut self, workload: &Workload, rng: &mut Rng) -> Ask {
+        loop {
+            let ask = self.next(workload, rng);
+            if ask.is_write() {
+                return ask;
+            }
         }
     }
 

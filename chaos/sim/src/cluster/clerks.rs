@@ -69,7 +69,7 @@ impl Cluster {
     /// LIN-CHECK of all that clients were told so far. What cannot be judged has not passed.
     #[track_caller]
     pub fn judge(&self) {
-        let history = history(&self.world.clerks.calls, &self.world.clerks.ledger);
+        let history = history(&self.world.clerks.calls, Some(&self.world.clerks.ledger));
         match checker::check(&history, &checker::Limits::default()) {
             Verdict::Linearizable => {}
             Verdict::Violation(violation) => panic!("not linearizable: {violation}"),
