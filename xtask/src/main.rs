@@ -74,7 +74,16 @@ fn explore(args: &[&str]) -> Result<()> {
         models => ("deep".to_owned(), models),
     };
     let tests = ["test", "--release", "-p", "raft", "--test", "explore", "--", "--nocapture", "--test-threads=1"];
-    shell::run(cargo().args(tests).args(models).env("KVRAFT_EXPLORE", depth))
+    let mut searched = 0;
+    let environment = [("KVRAFT_EXPLORE", depth)];
+    let succeeded = shell::run_reading(cargo().args(tests).args(models), &environment, |line| {
+        searched += usize::from(line.contains(" states, "));
+    })?;
+    match (succeeded, searched) {
+        (false, _) => bail!("a breach, or a search that did not end: see above"),
+        (true, 0) => bail!("no model has such a name"),
+        (true, _) => Ok(()),
+    }
 }
 
 fn soak(args: &[&str]) -> Result<()> {
