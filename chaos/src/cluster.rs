@@ -76,7 +76,21 @@ pub(crate) struct Cluster {
     record: Record,
     random: Rng,
     options: Options,
+    _marked: Marked,
     _lock: Lock,
+}
+
+/// Whoever ends in good order needs nobody to look for its processes: they end with it.
+struct Marked {
+    dir: PathBuf,
+    step: u64,
+}
+
+impl Drop for Marked {
+    fn drop(&mut self) {
+        // Else `chaos clean` looks for processes that are not there: no harm.
+        let _ = Journal::open(&self.dir).and_then(|mut journal| journal.end(self.step));
+    }
 }
 
 impl Cluster {
@@ -100,7 +114,8 @@ impl Cluster {
         std::fs::write(options.dir.join(PID), format!("{}\n", std::process::id())).map_err(io("write the pid file"))?;
         let mut journal = Journal::open(&options.dir).map_err(io("write the undo journal"))?;
         let mark = format!("{:016x}", Rng::new().u64(..));
-        journal.begin(Undo::EndMarked(mark.clone())).map_err(io("write the undo journal"))?;
+        let step = journal.begin(Undo::EndMarked(mark.clone())).map_err(io("write the undo journal"))?;
+        let marked = Marked { dir: options.dir.clone(), step };
         let record = Record::open(&options.dir, options.epoch).map_err(io("write faults.jsonl"))?;
 
         let backend = options.backend.unwrap_or_else(best_backend);
@@ -110,8 +125,19 @@ impl Cluster {
         let hosts = &network.hosts()[..options.nodes];
         let nodes: Vec<Node> = hosts.iter().map(|host| Node::new(host, &options, &mark)).collect();
         let random = Rng::with_seed(options.seed);
-        let mut cluster =
-            Cluster { network, people, nodes, in_force: Vec::new(), last_id: 0, journal, record, random, options, _lock: lock };
+        let mut cluster = Cluster {
+            network,
+            people,
+            nodes,
+            in_force: Vec::new(),
+            last_id: 0,
+            journal,
+            record,
+            random,
+            options,
+            _marked: marked,
+            _lock: lock,
+        };
         cluster.init()?;
         for at in 0..cluster.nodes.len() {
             cluster.start_node(at)?;
@@ -200,11 +226,6 @@ impl Cluster {
             node.wait_end();
         }
         let _ = std::fs::remove_file(self.options.dir.join(PID)); // a stale one harms nobody
-        let ours = |(_, undo): &(u64, Undo)| matches!(undo, Undo::EndMarked(mark) if mark == self.people.mark());
-        let open = open_ends(&self.options.dir).unwrap_or_default();
-        for (id, _) in open.iter().filter(|end| ours(end)) {
-            self.journal.end(*id).map_err(|error| Ending::Io.says(format!("cannot write the undo journal: {error}")))?;
-        }
         Ok(())
     }
 

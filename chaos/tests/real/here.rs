@@ -179,5 +179,5 @@ fn what_was_not_agreed_to_or_is_not_here_is_refused() {
     foreign.chaos(&["inject", "delay", "5ms", "n1"]).expect_code(5).expect_says(&["only to clusters that it started"]);
     foreign.chaos(&["inject", "pause", "n2"]).expect_code(64).expect_says(&["neither pid_file nor unit"]);
     assert_eq!(foreign.rules(), before, "nothing was begun");
-    assert_eq!(foreign.up.status()["verdict"], "healthy");
+    foreign.up.wait_healthy();
 }
