@@ -93,7 +93,10 @@ impl Cluster {
                 std::fs::rename(&dir, &aside).and_then(|()| std::fs::create_dir(&dir)).map_err(cannot("move its directory"))?;
                 let options = format!("size={room},mode=0700");
                 let mounted = mount(Some("chaos"), &dir, Some("tmpfs"), MsFlags::empty(), Some(options.as_str()));
-                mounted.map_err(|errno| Ending::Unsupported.says(format!("cannot mount a small disk: {errno}")))?;
+                if let Err(errno) = mounted {
+                    std::fs::remove_dir(&dir).and_then(|()| std::fs::rename(&aside, &dir)).map_err(cannot("move its directory back"))?;
+                    return Err(Ending::Unsupported.says(format!("cannot mount a small disk: {errno}")));
+                }
                 copy(&aside, &dir).map_err(cannot("copy its directory"))?;
                 effect.down_ms += self.start_after(at)?;
                 self.accepts_its_disk(at)?;

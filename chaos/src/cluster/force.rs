@@ -206,12 +206,34 @@ impl Cluster {
                 return Err(Ending::Inconclusive.says(format!("nothing to break: {}", self.nodes[*at].last_words())));
             }
         }
-        let grip = match fault {
-            ProcessFault::Kill => Grip::Down { killed: self.kill_all(&whom)?, nodes: whom.clone() },
+        match self.grip_running(id, fault, &whom) {
+            Ok(grip) => Ok((whom, grip)),
+            Err(failure) => {
+                self.mend(&whom);
+                Err(failure)
+            }
+        }
+    }
+
+    /// What had begun when something failed is no fault in force, which somebody would heal.
+    fn mend(&mut self, whom: &[usize]) {
+        for at in whom {
+            // The failure that led here is the one to report.
+            let _ = match self.nodes[*at].state() {
+                ProcessState::Paused => self.nodes[*at].resume(),
+                ProcessState::Down => self.start_node(*at),
+                ProcessState::Running | ProcessState::Ended => Ok(()),
+            };
+        }
+    }
+
+    fn grip_running(&mut self, id: u64, fault: ProcessFault, whom: &[usize]) -> Result<Grip, Failure> {
+        Ok(match fault {
+            ProcessFault::Kill => Grip::Down { killed: self.kill_all(whom)?, nodes: whom.to_vec() },
             ProcessFault::Restart => {
-                let killed = self.kill_all(&whom)?;
+                let killed = self.kill_all(whom)?;
                 let mut effect = Effect { killed, ..Effect::default() };
-                for at in &whom {
+                for at in whom {
                     effect.down_ms += self.start_after(*at)?;
                 }
                 Grip::Damaged { damages: Vec::new(), effect }
@@ -222,26 +244,28 @@ impl Cluster {
             }
             ProcessFault::Pause => {
                 let mut nodes = Vec::new();
-                for at in &whom {
+                for at in whom {
                     self.nodes[*at].pause()?;
                     nodes.push((*at, Instant::now()));
                 }
                 Grip::Stopped { nodes }
             }
             ProcessFault::Truncate(_) | ProcessFault::Flip | ProcessFault::DiskFull | ProcessFault::Wipe => {
-                let mut effect = Effect { killed: self.kill_all(&whom)?, ..Effect::default() };
+                let mut effect = Effect { killed: self.kill_all(whom)?, ..Effect::default() };
                 let mut damages = Vec::new();
-                for at in &whom {
+                for at in whom {
                     damages.extend(self.damage(id, *at, fault, &mut effect)?);
                 }
                 Grip::Damaged { damages, effect }
             }
-        };
-        Ok((whom, grip))
+        })
     }
 
     /// All before the first is waited for: a minority dies at one instant.
     fn kill_all(&mut self, whom: &[usize]) -> Result<u64, Failure> {
+        for at in whom {
+            self.nodes[*at].strike()?;
+        }
         let mut killed = 0;
         for at in whom {
             killed += u64::from(self.nodes[*at].kill()?);

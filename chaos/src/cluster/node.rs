@@ -1,7 +1,7 @@
 //! One node: its place, and its process while there is one.
 
 use std::fs::OpenOptions;
-use std::os::unix::process::CommandExt as _;
+use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
@@ -155,13 +155,19 @@ impl Node {
         command
     }
 
-    /// SIGKILL; whether there was something to kill.
+    /// SIGKILL, and no wait for what it does: so several nodes end at one instant.
+    pub(super) fn strike(&self) -> Result<(), Failure> {
+        self.signal(Signal::SIGKILL)
+    }
+
+    /// SIGKILL; whether that was its end.
     pub(super) fn kill(&mut self) -> Result<bool, Failure> {
-        self.notice_end();
         let Some(mut child) = self.child.take() else { return Ok(false) };
-        child.kill().and_then(|()| child.wait()).map_err(self.cannot("kill it"))?;
+        let status = child.kill().and_then(|()| child.wait()).map_err(self.cannot("kill it"))?;
         self.is_down();
-        Ok(true)
+        let was_killed = status.signal() == Some(Signal::SIGKILL as i32);
+        self.ended = (!was_killed).then_some(status); // it had ended by itself a moment before
+        Ok(was_killed)
     }
 
     /// SIGSTOP, seen to work.
