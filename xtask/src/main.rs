@@ -7,6 +7,7 @@ mod lab_runs; // the same cases, on real processes at full length
 mod labs; // the teaching labs' cases and the tests that stand for them
 mod mutants; // patches that break one rule each, and the tests that must notice
 mod shell; // commands, echoed before they run
+mod simulate; // fresh seeds, for as long as is given
 mod test; // the tiers of tests and their table
 mod tidy; // rules about the sources that no compiler keeps
 mod traces; // what a run of tests may not leave behind
@@ -25,6 +26,7 @@ usage: cargo xtask JOB
   labs [--short] [--seed N] [ID...]  the teaching labs' cases on real processes, at full length; `--list`: the tests that stand for each
   mutants [--seed N] [NAME...]    patches that break one rule each: every one must be caught by the test it names
   explore [--depth N] [MODEL]     every order of events around raft, to a depth; prints how many states
+  simulate [--seed N] [--seconds S]  whole clusters from fresh seeds, for 600 s: what the tests may not have met yet
   soak [ARGS]                     what takes minutes: heavy load, dumps beside it, idle crowds, load against bench; prints figures
   install [--prefix DIR]          build release and copy kvnode, kvcli and chaos to DIR/bin
 ";
@@ -40,6 +42,7 @@ fn main() -> ExitCode {
         ["labs", rest @ ..] => lab_runs::Options::parse(rest).and_then(|options| lab_runs::run(&options)),
         ["mutants", rest @ ..] => mutants::Options::parse(rest).and_then(|options| mutants::run(&options)),
         ["explore", rest @ ..] => explore(rest),
+        ["simulate", rest @ ..] => simulate::Options::parse(rest).and_then(|options| simulate::run(&options)),
         ["soak", rest @ ..] => soak(rest),
         ["install", rest @ ..] => install::run(rest),
         [] | ["help" | "--help" | "-h"] => {

@@ -5,7 +5,10 @@ use std::time::{Duration, Instant};
 
 use nix::sys::resource::{UsageWho, getrusage};
 use nix::sys::time::TimeValLike;
-use sim::Report;
+use sim::{Reached, Report};
+
+/// So many seeds must take every rare path.
+const SEEDS_FOR_RARE_PATHS: u64 = 1_000;
 
 /// The sums of many reports.
 #[derive(Default)]
@@ -18,6 +21,7 @@ pub(crate) struct Totals {
     installs: u64,
     committed: u64,
     simulated_us: u64,
+    reached: Reached,
     faults: Vec<(&'static str, u64)>,
 }
 
@@ -31,6 +35,7 @@ impl Totals {
         self.installs += report.installs;
         self.committed += report.acknowledged;
         self.simulated_us += report.simulated_us;
+        self.reached.add(&report.reached);
         for (number, (kind, count)) in faults(report).into_iter().enumerate() {
             match self.faults.get_mut(number) {
                 Some((_, sum)) => *sum += count,
@@ -41,7 +46,9 @@ impl Totals {
 
     /// What never happened, of what must.
     pub(crate) fn missing(&self) -> Vec<&'static str> {
-        self.counts().into_iter().filter(|(_, count)| *count == 0).map(|(name, _)| name).collect()
+        let counts = self.counts().into_iter().filter(|(_, count)| *count == 0).map(|(name, _)| name);
+        let is_long = self.seeds >= SEEDS_FOR_RARE_PATHS;
+        counts.chain(self.reached.missing().filter(|_| is_long)).collect()
     }
 
     fn counts(&self) -> [(&'static str, u64); 5] {
@@ -122,4 +129,21 @@ fn cpu_time() -> Duration {
     let Ok(usage) = getrusage(UsageWho::RUSAGE_SELF) else { return Duration::ZERO };
     let us = usage.user_time().num_microseconds() + usage.system_time().num_microseconds();
     Duration::from_micros(us.unsigned_abs())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_range_is_asked_for_what_it_can_show() {
+        let mut totals = Totals::default();
+        assert_eq!(totals.missing(), ["operations", "crashes", "lost writes", "leader changes", "installs"]);
+        // The first leader of all changes nothing.
+        let report = Report { calls: 1, kills: 1, lost_writes: 1, leader_changes: 2, ..Report::default() };
+        (1..SEEDS_FOR_RARE_PATHS).for_each(|_| totals.add(&report));
+        assert_eq!(totals.missing(), ["installs"]);
+        totals.add(&Report { installs: 1, ..report });
+        assert_eq!(totals.missing(), sim::RARE_PATHS, "a thousand seeds must take them all");
+    }
 }
