@@ -8,7 +8,7 @@ mod totals; // what a range has to show for itself
 
 use std::io::{self, Write};
 
-use sim::{FailureKind, Plan};
+use sim::{FailureKind, Plan, Profile};
 
 use crate::cli::SimArgs;
 use crate::ending::{Ending, Failure};
@@ -34,7 +34,7 @@ pub(crate) struct Recipe {
 
 impl Recipe {
     fn plan(&self, seed: u64) -> Plan {
-        Plan::draw(seed, self.node_count)
+        Plan::draw(seed, self.node_count, Profile::Default)
     }
 
     /// The command that runs it again.

@@ -30,6 +30,27 @@ pub struct FakeFile {
     life: u64,
 }
 
+/// A failure that was asked for, as the source of an `io::Error`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum FakeError {
+    /// The disk has stopped, until the next crash.
+    #[error("fake disk: stopped")]
+    Stopped,
+    /// A sync that failed.
+    #[error("fake disk: injected sync failure")]
+    Sync,
+    /// A write that failed half done.
+    #[error("fake disk: injected write failure")]
+    Write,
+}
+
+impl FakeError {
+    /// Whether that is what an error comes from.
+    pub fn of(error: &io::Error) -> Option<FakeError> {
+        error.get_ref()?.downcast_ref().copied()
+    }
+}
+
 #[derive(Clone, Debug, Default)]
 struct State {
     inodes: Vec<Inode>,
@@ -178,6 +199,12 @@ impl FakeDisk {
     pub fn fail_sync_after(&self, syncs: u64) {
         let mut state = self.state();
         state.fail_sync = Some(state.syncs + syncs);
+    }
+
+    /// None of the faults that were asked for happens any more; one that has stopped the disk is not undone.
+    pub fn disarm(&self) {
+        let mut state = self.state();
+        (state.stop_at, state.full_at, state.fail_write, state.fail_sync, state.space) = (None, None, None, None, None);
     }
 
     /// Bytes that all files together may have; `None`: any.
@@ -336,7 +363,7 @@ impl State {
     }
 
     fn check_running(&self) -> io::Result<()> {
-        if self.stopped { Err(io::Error::other("fake disk: stopped")) } else { Ok(()) }
+        if self.stopped { Err(io::Error::other(FakeError::Stopped)) } else { Ok(()) }
     }
 
     /// Bytes of all files that have a name.
@@ -373,7 +400,7 @@ impl State {
 
     fn count_sync(&mut self) -> io::Result<()> {
         self.syncs += 1;
-        if self.fail_sync == Some(self.syncs - 1) { Err(io::Error::other("fake disk: injected sync failure")) } else { Ok(()) }
+        if self.fail_sync == Some(self.syncs - 1) { Err(io::Error::other(FakeError::Sync)) } else { Ok(()) }
     }
 
     fn sync(&mut self, file: &FakeFile) -> io::Result<()> {
@@ -583,7 +610,7 @@ impl Disk for FakeDisk {
         }
         if fails {
             inode.write(offset, &bytes[..bytes.len() / 2]);
-            return Err(io::Error::other("fake disk: injected write failure"));
+            return Err(io::Error::other(FakeError::Write));
         }
         inode.write(offset, bytes);
         Ok(())
@@ -613,7 +640,7 @@ impl Disk for FakeDisk {
     fn sync_finished(&mut self) -> io::Result<bool> {
         match self.state().finished.take() {
             Some(Outcome::Synced) => Ok(true),
-            Some(Outcome::Failed) => Err(io::Error::other("fake disk: injected sync failure")),
+            Some(Outcome::Failed) => Err(io::Error::other(FakeError::Sync)),
             None => Ok(false),
         }
     }

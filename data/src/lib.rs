@@ -67,7 +67,7 @@ mod real;
 pub use batch::{BATCH_HEADER_LEN, BatchHeader, BatchKind};
 pub use disk::{Disk, SyncStatus};
 pub use error::{BatchDamage, Damage, IdentityError, InitError, Nonsense, OpenError, StoreError};
-pub use fake::FakeDisk;
+pub use fake::{FakeDisk, FakeError};
 pub use identity::{Identity, InitialMember, cluster_id, read_identity};
 pub use init::init;
 pub use inspect::{Bad, Record, SnapshotState, inspect};

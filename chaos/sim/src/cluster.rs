@@ -30,8 +30,10 @@ use self::applied::Applied;
 pub use self::clerks::{CallId, ClerkId, Outcome};
 pub use self::conditions::Conditions;
 use crate::failure::{self, Broken};
+use crate::hosts::Death;
+use crate::network::NetworkPlan;
 use crate::peers::Traffic;
-use crate::plan::Plan;
+use crate::plan::{DiskPlan, Plan};
 use crate::report::Report;
 use crate::workload::Workload;
 use crate::world::{Event, World};
@@ -76,7 +78,9 @@ impl Cluster {
     pub fn new(seed: u64, node_count: usize, conditions: Conditions, limits: Limits) -> Cluster {
         let plan = Plan {
             workload: Workload { clerk_count: 0, ..Plan::calm(seed, node_count).workload },
-            slow_syncs: false,
+            // Messages are for themselves, as in the labs: no connection breaks because of a cut.
+            network: NetworkPlan { in_order: false, ..NetworkPlan::good(node_count) },
+            disks: vec![DiskPlan::instant(); node_count],
             segments_for: limits.max_log_bytes.map_or(128 << 10, |bytes| bytes.max(16 << 10)),
             max_log_bytes: limits.max_log_bytes,
             max_log_entries: limits.max_log_entries,
@@ -210,7 +214,8 @@ impl Cluster {
                 links.insert((from, to));
             }
         }
-        self.world.network.cut_exactly(links);
+        self.world.network.cut_exactly(&links);
+        self.world.mended();
         self.world.clerks.unreachable = (0..self.size()).filter(|node| !self.connected[*node]).collect();
     }
 
@@ -223,13 +228,17 @@ impl Cluster {
 
     /// Cuts the power: of what the disk has not synced anything may be lost.
     pub fn crash(&mut self, node: usize) {
-        assert!(self.world.cut_power(node), "n{} is down", node + 1);
+        assert!(self.is_up(node), "n{} is down", node + 1);
+        self.world.kill(node, Death::Power, None);
+        // As in the labs, whoever is connected hears of it at once.
+        self.world.reset_connections_of(node);
     }
 
     /// Starts it again.
     pub fn restart(&mut self, node: usize) {
         assert!(!self.is_up(node), "n{} is up", node + 1);
-        self.world.after(0, Event::Restart { node });
+        let life = self.world.hosts[node].life;
+        self.world.after(0, Event::Restart { node, life });
         self.run_for_us(1);
     }
 
@@ -240,7 +249,7 @@ impl Cluster {
 
     /// For so long the process gets no time at all; what is sent to it waits.
     pub fn pause(&mut self, node: usize, ms: u64) {
-        self.world.hosts[node].paused_until_us = self.world.now_us + 1000 * ms;
+        self.world.pause(node, self.world.now_us + 1000 * ms);
     }
 
     // What the nodes say of themselves.
@@ -325,7 +334,7 @@ impl Cluster {
 
     /// Hands a command to this node and to no other, and does not wait for anything. `None`: it does not lead, or takes no writes now.
     pub fn propose_no_wait(&mut self, node: usize, value: &[u8]) -> Option<Proposal> {
-        if self.world.now_us < self.world.hosts[node].paused_until_us {
+        if self.world.is_deaf(node) {
             return None;
         }
         let session = SessionId(self.world.rng.u128(..));

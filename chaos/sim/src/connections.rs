@@ -154,7 +154,9 @@ impl World {
         let (Wire::Knock(number) | Wire::Connected(number) | Wire::Up(number) | Wire::Down(number) | Wire::Over(number)) = event;
         let Some(connection) = self.clerks.connections.open.get(&number) else { return };
         let (clerk, node) = (connection.clerk, connection.node);
-        if !self.calm && self.clerks.is_cut(clerk, node) {
+        let is_cut = !self.calm && self.clerks.is_cut(clerk, node);
+        // While a majority must serve, clerks reach nobody else.
+        if is_cut || !self.core.contains(&node) {
             // Nobody hears of it: what is sent again later may arrive.
             let delay_us = self.clerks.rng.u64(20_000..200_000);
             return self.after(delay_us, Event::Wire(event));
@@ -195,9 +197,8 @@ impl World {
         let connection = self.clerks.connections.open.get_mut(&number).expect("it was looked up");
         let (clerk, node, life) = (connection.clerk, connection.node, connection.life);
         let host = &self.hosts[node];
-        if host.paused_until_us > self.now_us {
-            let delay_us = host.paused_until_us - self.now_us;
-            return self.after(delay_us, Event::Wire(Wire::Up(number)));
+        if host.deaf_until_us > self.now_us {
+            return self.hosts[node].inbox.push(Event::Wire(Wire::Up(number)));
         }
         if host.process.is_none() || host.life != life {
             return; // the clerk will hear of it
@@ -256,7 +257,7 @@ impl World {
                     tell!(self, "c{clerk} -> n{} {}", node + 1, Asked(&request));
                     self.note_request(&request);
                     self.checker.asked(self.hosts[node].identity.node, ClientId(number), request_id, &request);
-                    let now_us = self.now_us;
+                    let now_us = self.hosts[node].clock.micros(self.now_us);
                     self.hand_in(node, |node| {
                         let asked = node.client_asks(ClientId(number), frame, now_us, &mut Vec::new());
                         assert_eq!(asked, Ok(kvnode::Asked::Taken), "what a clerk asks is known");
@@ -294,7 +295,7 @@ impl World {
         let number = numbers[self.clerks.rng.usize(0..numbers.len())];
         let Some(connection) = self.clerks.connections.open.get(&number) else { return };
         let (node, life) = (connection.node, connection.life);
-        if life > 0 && self.hosts[node].life == life && self.hosts[node].paused_until_us <= self.now_us {
+        if life > 0 && self.hosts[node].life == life && !self.is_deaf(node) {
             self.with_node(node, |node| node.client_gone(ClientId(number)));
         }
         self.end_connection(number, "reset on its way");
@@ -349,9 +350,8 @@ impl World {
             return;
         }
         let (node, life) = (connection.node, connection.life);
-        let paused_until_us = self.hosts[node].paused_until_us;
-        if self.hosts[node].life == life && paused_until_us > self.now_us {
-            return self.after(paused_until_us - self.now_us, Event::Wire(Wire::Up(number)));
+        if self.hosts[node].life == life && self.is_deaf(node) {
+            return self.hosts[node].inbox.push(Event::Wire(Wire::Up(number)));
         }
         self.clerks.connections.open.remove(&number);
         self.clerks.connections.inputs.remove(&number);

@@ -1,139 +1,186 @@
-//! What happens to a cluster: kills, cuts, pauses, wiped and full disks, connections that break.
+//! What the plan says happens, happening. Whom it befalls is looked up now; nothing is drawn.
+
+use std::rc::Rc;
 
 use raft::DiskId;
 
 use crate::disk::WatchedDisk;
+use crate::effects::Effect;
+use crate::fault::{Fault, Target};
+use crate::hosts::Death;
+use crate::plan::stream;
 use crate::trace::tell;
 use crate::world::{Event, World};
 
+/// A process that was to end at some step of its disk, and has not come to that, ends after this time.
+const STRIKE_US_MAX: u64 = 500_000;
+
 impl World {
-    pub(crate) fn next_fault(&mut self) {
-        if let Some(every_us) = self.plan.fault_every_us {
-            let quiet_us = self.plan.quiet_us.saturating_sub(self.now_us);
-            let delay_us = quiet_us + self.rng.u64(1..=2 * every_us);
-            self.after(delay_us, Event::Fault);
+    /// Schedules every fault of the plan.
+    pub(crate) fn plan_faults(&mut self) {
+        for (index, planned) in self.plan.faults.iter().enumerate().map(|(index, planned)| (index, planned.at_us)).collect::<Vec<_>>() {
+            self.after(planned, Event::Fault { index });
         }
     }
 
-    pub(crate) fn fault(&mut self) {
+    fn leader(&self) -> Option<usize> {
+        // Of two that think so, the one of the later term does.
+        let leads = |host: &crate::hosts::Host| {
+            host.process.as_ref().filter(|(node, _)| node.raft().is_leader()).map(|(node, _)| node.raft().term())
+        };
+        let leaders = self.hosts.iter().enumerate().filter_map(|(position, host)| leads(host).map(|term| (term, position)));
+        leaders.max().map(|(_, position)| position)
+    }
+
+    fn targets(&self, target: Target) -> Vec<usize> {
+        target.positions(self.hosts.len(), self.leader())
+    }
+
+    /// Pairs of two different nodes.
+    fn pairs(&self, from: Target, to: Target) -> Vec<(usize, usize)> {
+        let (from, to) = (self.targets(from), self.targets(to));
+        from.iter().flat_map(|from| to.iter().map(move |to| (*from, *to))).filter(|(from, to)| from != to).collect()
+    }
+
+    pub(crate) fn fault(&mut self, index: usize) {
         if self.calm {
             return;
         }
-        let node = self.rng.usize(0..self.hosts.len());
-        match self.rng.u32(0..9) {
-            0 | 1 if self.plan.kills => {
-                // One, or all of them at once: what is promised is on a majority of disks, not in anybody's memory.
-                let victims = if self.rng.u32(0..8) == 0 { 0..self.hosts.len() } else { node..node + 1 };
-                for victim in victims {
-                    self.strike(victim);
+        let fault = self.plan.faults[index].fault.clone();
+        tell!(self, "fault: {fault:?}");
+        match &fault {
+            Fault::Kill { target, at_step, down_us } => {
+                for node in self.targets(*target) {
+                    self.strike(node, Death::Process, *at_step, *down_us);
                 }
             }
-            2 | 3 if self.plan.cuts => {
-                // A leader that is cut off alone takes writes that are never committed: its log is cut when it comes back.
-                let leads = |host: &crate::hosts::Host| host.process.as_ref().is_some_and(|(node, _)| node.raft().is_leader());
-                match self.hosts.iter().position(leads) {
-                    Some(leader) if self.rng.u32(0..4) > 0 => {
-                        self.network.isolate(leader, self.hosts.len());
-                        // Perhaps one of its saves ends only after that.
-                        self.hosts[leader].next_sync_us = Some(self.rng.u64(1_500_000..5_000_000));
+            Fault::PowerCut { target, at_step, down_us } => {
+                self.report.effects[Effect::BlackOut] += u64::from(*target == Target::All);
+                for node in self.targets(*target) {
+                    self.strike(node, Death::Power, *at_step, down_us[node]);
+                }
+            }
+            Fault::CrashLoop { target, steps, down_us } => {
+                for node in self.targets(*target) {
+                    self.hosts[node].crash_loop = (steps.iter().copied().collect(), *down_us);
+                    self.strike(node, Death::Power, None, *down_us);
+                }
+            }
+            Fault::Pause { target, for_us } => {
+                for node in self.targets(*target).into_iter().filter(|node| self.hosts[*node].process.is_some()).collect::<Vec<_>>() {
+                    self.report.pauses += 1;
+                    self.report.effects[Effect::Paused] += 1;
+                    self.pause(node, self.now_us + for_us);
+                }
+            }
+            Fault::LateTicks { target, late_us, for_us } => {
+                for node in self.targets(*target) {
+                    self.hosts[node].late = (self.now_us + for_us, *late_us);
+                }
+            }
+            Fault::Cut { cut, for_us } => {
+                let links = cut.links(self.hosts.len(), self.leader());
+                self.report.cuts += u64::from(!links.is_empty());
+                self.report.effects[Effect::Cut] += u64::from(!links.is_empty());
+                self.network.cut(&links);
+                tell!(self, "the network is cut: {}", self.network);
+                self.watch_links();
+                self.after(*for_us, Event::Mend { links: links.into() });
+            }
+            Fault::Reset { from, to } => self.pairs(*from, *to).into_iter().for_each(|(from, to)| self.reset(from, to)),
+            Fault::RefuseDials { target, for_us } => {
+                for node in self.targets(*target) {
+                    self.hosts[node].refuses_until_us = self.now_us + for_us;
+                    // Nobody dials where all connections stand.
+                    let peers: Vec<usize> = (0..self.hosts.len()).filter(|peer| *peer != node).collect();
+                    peers.into_iter().for_each(|peer| self.reset(peer, node));
+                }
+            }
+            Fault::Weather { from, to, quality, for_us } => {
+                for (from, to) in self.pairs(*from, *to) {
+                    self.report.effects[Effect::Weather] += 1;
+                    self.network.set_weather(from, to, Some((index as u64, *quality)));
+                    self.after(*for_us, Event::WeatherOver { from, to, number: index as u64 });
+                }
+            }
+            Fault::Replay { from, to, pick, count } => {
+                for (from, to) in self.pairs(*from, *to) {
+                    for (place, parcel) in (0..).zip(self.network.pick_old(from, to, *pick, *count)) {
+                        self.after(50 * place, Event::Deliver { parcel });
                     }
-                    _ => self.network.cut_randomly(self.hosts.len(), &mut self.rng),
                 }
-                if !self.network.is_whole() {
-                    self.report.cuts += 1;
-                    tell!(self, "the network is cut: {}", self.network);
+            }
+            Fault::SlowSyncs { target, sync_us, count } => {
+                for node in self.targets(*target) {
+                    self.hosts[node].slow_syncs = (*count, *sync_us);
                 }
-                let delay_us = self.rng.u64(100_000..3_000_000);
-                self.after(delay_us, Event::Heal);
             }
-            4 if self.plan.pauses && self.hosts[node].process.is_some() => {
-                self.report.pauses += 1;
-                tell!(self, "n{} is paused", node + 1);
-                self.hosts[node].paused_until_us = self.now_us + self.rng.u64(10_000..3_000_000);
+            Fault::SyncError { target, after_syncs, down_us, power_cut_us } => {
+                for node in self.targets(*target).into_iter().filter(|node| self.hosts[*node].process.is_some()).collect::<Vec<_>>() {
+                    self.hosts[node].error_down_us = *down_us;
+                    self.hosts[node].disk.fail_sync_after(*after_syncs);
+                    if let Some(power_cut_us) = power_cut_us {
+                        self.after(*power_cut_us, Event::PowerCut { node, down_us: *down_us });
+                    }
+                }
             }
-            5 | 6 if self.plan.full_disks => self.fill(node),
-            7 => self.break_connection(node),
-            8 if self.plan.wipes && self.rng.u32(0..4) == 0 => self.wipe(),
-            _ => (),
-        }
-        self.next_fault();
-    }
-
-    /// Kills a process: between two inputs, or at the next but n-th step of its disk.
-    fn strike(&mut self, node: usize) {
-        if self.rng.bool() || self.hosts[node].process.is_none() {
-            return self.kill(node);
-        }
-        self.hosts[node].doomed = true;
-        self.hosts[node].disk.stop_after(self.rng.u64(0..12));
-        let life = self.hosts[node].life;
-        self.after(500_000, Event::Kill { node, life });
-    }
-
-    /// Somebody else writes the disk full, and frees it again. Or all of them.
-    fn fill(&mut self, node: usize) {
-        let is_one = self.rng.u32(0..4) > 0;
-        let (victims, longest_us) = if is_one { (node..node + 1, 6_000_000) } else { (0..self.hosts.len(), 2_000_000) };
-        for victim in victims.filter(|victim| self.hosts[*victim].process.is_some()).collect::<Vec<_>>() {
-            let disk = &self.hosts[victim].disk;
-            let used: usize = disk.files().iter().filter_map(|file| disk.content(file)).map(|content| content.len()).sum();
-            disk.set_space(Some(used as u64 + self.rng.u64(0..2_000)));
-            self.report.full_disks += 1;
-            tell!(self, "the disk of n{} is full", victim + 1);
-            let delay_us = self.rng.u64(100_000..longest_us);
-            self.after(delay_us, Event::Room { node: victim });
+            Fault::WriteError { target, after_writes, down_us } => {
+                for node in self.targets(*target).into_iter().filter(|node| self.hosts[*node].process.is_some()).collect::<Vec<_>>() {
+                    self.hosts[node].error_down_us = *down_us;
+                    self.hosts[node].disk.fail_write_after(*after_writes);
+                }
+            }
+            Fault::FullDisk { target, free, for_us } => {
+                for node in self.targets(*target) {
+                    let host = &mut self.hosts[node];
+                    host.disk.set_space(Some(host.disk.used() + free));
+                    host.is_full = true;
+                    self.report.full_disks += 1;
+                    self.report.effects[Effect::FullDisk] += u64::from(host.process.is_some());
+                    self.after(*for_us, Event::Room { node });
+                }
+            }
+            Fault::Wipe { node, down_us } => self.wipe(*node, *down_us, index),
         }
     }
 
-    /// The connection to another node breaks, with what was in flight; the next message may come all the same.
-    fn break_connection(&mut self, node: usize) {
-        let peer = (node + self.rng.usize(1..self.hosts.len())) % self.hosts.len();
-        if self.hosts[node].process.is_some() && self.hosts[node].paused_until_us <= self.now_us {
-            self.report.breaks += 1;
-            tell!(self, "the connection of n{} to n{} breaks", node + 1, peer + 1);
-            self.with_node(node, |node| node.peer_unreachable(raft::NodeId(peer as u64 + 1)));
-        }
+    /// Ends a process: between two inputs, or at the next but n-th step of its disk.
+    fn strike(&mut self, node: usize, death: Death, at_step: Option<u64>, down_us: u64) {
+        let Some(at_step) = at_step.filter(|_| self.hosts[node].process.is_some()) else { return self.kill(node, death, Some(down_us)) };
+        let host = &mut self.hosts[node];
+        host.doom = Some((death, down_us));
+        host.disk.stop_after(at_step);
+        let life = host.life;
+        self.after(STRIKE_US_MAX, Event::Strike { node, life, death, down_us });
     }
 
-    /// A directory is deleted and made again; of a minority at most.
-    pub(crate) fn wipe(&mut self) {
-        let node = self.rng.usize(0..self.hosts.len());
+    /// A directory is deleted and made again; of a minority at most, for what a majority has forgotten is lost by contract.
+    fn wipe(&mut self, node: usize, down_us: u64, number: usize) {
         let wiped = self.hosts.iter().filter(|host| host.wiped).count();
-        if self.calm || 2 * (wiped + 1) >= self.hosts.len() || self.hosts[node].wiped {
+        if self.hosts.len() <= 2 * (wiped + 1) || self.hosts[node].wiped {
             return;
         }
-        let is_formed = |host: &crate::hosts::Host| host.process.as_ref().is_some_and(|(node, _)| node.status().formed);
-        let is_late = self.formed || self.hosts.iter().any(is_formed);
-        self.formed = is_late;
-        *(if is_late { &mut self.report.late_wipes } else { &mut self.report.early_wipes }) += 1;
+        *(if self.formed { &mut self.report.late_wipes } else { &mut self.report.early_wipes }) += 1;
+        self.report.effects[Effect::Wiped] += 1;
         tell!(self, "the directory of n{} is deleted and made again", node + 1);
-        let was_up = self.hosts[node].process.is_some();
-        self.kill(node);
+        self.kill(node, Death::Process, Some(down_us));
         let host = &mut self.hosts[node];
-        host.identity.disk_id = DiskId(u128::from(self.rng.u64(..)));
+        host.identity.disk_id = DiskId(u128::from(stream(self.plan.seed, &format!("wipe {number}")).u64(..)));
         host.wiped_disks.push(std::mem::replace(&mut host.disk, WatchedDisk::new()));
         host.newest_snapshot = None;
         host.wiped = true;
+        host.disk_since_life = host.life + 1;
         let first_entry = kvnode::first_entry(&host.identity.members);
         data::init(&mut host.disk, &host.identity, &first_entry).expect("an empty disk takes a node");
         self.checker.wiped(host.identity.node);
-        if !was_up {
-            let delay_us = self.rng.u64(10_000..500_000);
-            self.after(delay_us, Event::Restart { node });
-        }
     }
 
-    pub(crate) fn heal_all(&mut self) {
-        self.calm = true;
-        tell!(self, "all faults are over");
-        self.network.heal();
-        for node in 0..self.hosts.len() {
-            self.hosts[node].paused_until_us = self.hosts[node].paused_until_us.min(self.now_us);
-            self.hosts[node].disk.hold_syncs(false);
-            self.hosts[node].disk.set_space(None);
-            if self.hosts[node].process.is_none() {
-                self.start(node);
-            }
+    /// A cut is over.
+    pub(crate) fn mend(&mut self, links: &Rc<[(usize, usize)]>) {
+        if !self.calm {
+            self.network.mend(links);
+            tell!(self, "a cut is over, cut now: {}", self.network);
+            self.mended();
         }
     }
 }

@@ -9,22 +9,29 @@
 
 mod check; // what must hold at every step
 mod clerks; // clients, and what happens to them
+mod clock; // a node's own time
 mod cluster; // the same world, and a script instead of drawn faults
 mod connections; // what they send and receive
 mod disk; // and what a power cut would leave of the logs on it
+mod effects; // what faults have done
 mod end; // what must hold at the end
 mod failure; // a broken rule, as a value
-mod faults; // what happens to it
+mod fault; // what can happen to it, as data
+mod faults; // that happening
 mod history; // what clerks were told
 mod hosts; // machines: a process, and the disk that stays
 mod ledger; // what was applied
 mod network; // who hears whom, when
+mod outgoing; // what a turn sends, and when it leaves
 mod peers; // what nodes say to each other
 mod plan; // a seed's mix of faults
+mod profile; // what a seed may draw
 mod queue; // what is due, and when
 mod reached; // rare paths, counted
+mod recovery; // the end of the faults: for a majority, then for all
 mod report; // what a run has to show for itself
 mod run; // one plan to its end
+mod schedule; // faults drawn ahead
 mod trace; // what happened, for people
 mod view; // a node at one moment
 mod words; // frames in few words
@@ -32,9 +39,13 @@ mod workload; // what clerks ask for
 mod world; // the clock and the events
 
 pub use cluster::{Agreement, CallId, ClerkId, Cluster, Conditions, Limits, Outcome, Proposal};
+pub use effects::{Effect, Effects};
 pub use failure::{Failure, FailureKind};
+pub use fault::{Cut, Fault, FaultKind, Planned, Target};
+pub use network::{LinkQuality, NetworkPlan};
 pub use peers::Traffic;
-pub use plan::Plan;
+pub use plan::{ClockPlan, DiskPlan, Plan, Rest, Ticks};
+pub use profile::{Profile, UnknownProfile};
 pub use reached::{RARE_PATHS, Reached};
 pub use report::Report;
 pub use run::{Run, explain, repeat, run, run_twice};

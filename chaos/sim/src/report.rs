@@ -1,5 +1,6 @@
 //! What a run has to show for itself.
 
+use crate::effects::Effects;
 use crate::reached::Reached;
 
 /// What a run did and saw. A run in which nothing happened has proved nothing: look at the counts.
@@ -75,6 +76,10 @@ pub struct Report {
     pub overtaken_saves: u64,
     /// Rare paths that nodes have taken.
     pub reached: Reached,
+    /// What the faults have done.
+    pub effects: Effects,
+    /// How long a majority took to serve once the faults were over for it, microseconds.
+    pub core_us: u64,
     /// A digest of every event in its order: equal for equal seeds.
     pub trace_digest: u64,
 }

@@ -2,10 +2,11 @@
 
 use crate::failure::{self, Broken, Failure, FailureKind};
 use crate::plan::Plan;
+use crate::recovery::bound_us;
 use crate::report::Report;
 use crate::trace::Keep;
 use crate::view::NodeView;
-use crate::world::{CONVERGE_US, World};
+use crate::world::World;
 
 /// A run under way. In how many slices it runs changes nothing in it.
 pub struct Run {
@@ -17,6 +18,8 @@ pub struct Run {
 enum Phase {
     /// Faults happen.
     Faults,
+    /// They are over for a majority; by then it must serve.
+    Core { deadline_us: u64 },
     /// All is healed; by then the cluster must have converged.
     Recovery { deadline_us: u64 },
 }
@@ -81,7 +84,14 @@ impl Run {
     /// On for so long at most, microseconds of virtual time; the report if that was the end.
     pub fn advance(&mut self, for_us: u64) -> Result<Option<Report>, Failure> {
         let until_us = self.world.now_us.saturating_add(for_us);
-        let advanced = failure::catch(|| self.on(until_us));
+        let advanced = failure::catch(|| {
+            loop {
+                let report = self.on(until_us);
+                if report.is_some() || self.world.now_us >= until_us {
+                    return report;
+                }
+            }
+        });
         advanced.map_err(|Broken { kind, rule, detail }| {
             let (seed, at_us) = (self.world.plan.seed, self.world.now_us);
             Failure { seed, kind, rule, detail, at_us, last_events: self.take_events() }
@@ -120,14 +130,29 @@ impl Run {
         self.world.now_us
     }
 
+    /// On within one phase.
     fn on(&mut self, until_us: u64) -> Option<Report> {
         match self.phase {
             Phase::Faults => {
                 let end_us = self.world.plan.faulty_us;
                 self.world.until(end_us.min(until_us), |_| false);
                 if self.world.now_us == end_us {
-                    self.world.heal_all();
-                    self.phase = Phase::Recovery { deadline_us: end_us + CONVERGE_US };
+                    self.world.calm_core();
+                    self.phase = Phase::Core { deadline_us: end_us + bound_us(&self.world.plan.ticks) };
+                }
+                None
+            }
+            Phase::Core { deadline_us } => {
+                if self.world.last_write.is_none() && self.world.until(deadline_us.min(until_us), World::core_agrees) {
+                    self.world.begin_last_write();
+                }
+                let is_done = |world: &World| world.last_write_is_done() && world.core_agrees();
+                if self.world.last_write.is_some() && self.world.until(deadline_us.min(until_us), is_done) {
+                    self.world.report.core_us = self.world.now_us - self.world.plan.faulty_us;
+                    self.world.calm_all();
+                    self.phase = Phase::Recovery { deadline_us: self.world.now_us + bound_us(&self.world.plan.ticks) };
+                } else if self.world.now_us == deadline_us {
+                    failure::broken(FailureKind::Liveness, "a majority without faults serves", self.world.no_excuse());
                 }
                 None
             }
@@ -137,8 +162,7 @@ impl Run {
                     return Some(self.report());
                 }
                 if self.world.now_us == deadline_us {
-                    let detail = format!("not within {CONVERGE_US} us after the last fault:\n{}", self.world.describe());
-                    failure::broken(FailureKind::Liveness, "the cluster converges", detail);
+                    failure::broken(FailureKind::Liveness, "a cluster without faults converges", self.world.no_excuse());
                 }
                 None
             }

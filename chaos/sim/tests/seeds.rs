@@ -1,6 +1,6 @@
 //! Whole clusters from seeds. Every seed that ever failed is a named test below.
 
-use sim::{Plan, Report};
+use sim::{Plan, Profile, Report};
 
 fn run(plan: &Plan) -> Report {
     sim::run(plan).unwrap_or_else(|failure| panic!("{failure}"))
@@ -39,6 +39,9 @@ const OFTEN_REACHED: [&str; 22] = [
     "who waits for a write is told that leadership is lost",
 ];
 
+/// What a range of this length may miss by chance. Everything else happens many times in it.
+const RARE: [&str; 3] = ["early_wipes", "waiting_saves", "overtaken_saves"];
+
 type Count = fn(&Report) -> u64;
 
 fn sum(reports: &[Report], count: impl Fn(&Report) -> u64) -> u64 {
@@ -48,7 +51,7 @@ fn sum(reports: &[Report], count: impl Fn(&Report) -> u64) -> u64 {
 fn run_range(node_count: usize, seeds: u64) {
     let first = first_seed();
     println!("seeds={first}..{} nodes={node_count} (again with: KVRAFT_SEED={first})", first + seeds - 1);
-    let reports: Vec<Report> = (first..first + seeds).map(|seed| run(&Plan::draw(seed, node_count))).collect();
+    let reports: Vec<Report> = (first..first + seeds).map(|seed| run(&Plan::draw(seed, node_count, Profile::Default))).collect();
     let counts: [(&str, Count); 29] = [
         ("acknowledged", |r| r.acknowledged),
         ("reads", |r| r.reads),
@@ -86,7 +89,7 @@ fn run_range(node_count: usize, seeds: u64) {
     reports.iter().for_each(|report| reached.add(&report.reached));
     reached.counts().for_each(|(path, count)| println!("{count:>6} x {path}"));
     // A range in which something never happened has shown nothing about it.
-    for (name, count) in counts {
+    for (name, count) in counts.into_iter().filter(|(name, _)| !RARE.contains(name)) {
         assert!(sum(&reports, count) > 0, "inconclusive: {name} is 0");
     }
     let missing: Vec<&str> = reached.missing().filter(|path| OFTEN_REACHED.contains(path)).collect();
@@ -116,7 +119,7 @@ fn a_quiet_cluster_elects_one_leader_and_keeps_it() {
 #[test]
 fn the_same_seed_gives_the_same_run() {
     for seed in [3, 14, 159] {
-        if let Err(failure) = sim::run_twice(&Plan::draw(seed, 3)) {
+        if let Err(failure) = sim::run_twice(&Plan::draw(seed, 3, Profile::Default)) {
             panic!("{failure}");
         }
     }

@@ -1,6 +1,6 @@
 //! The story of a run, as people read it.
 
-use sim::{Keep, Plan, Report, Run};
+use sim::{Keep, Plan, Profile, Report, Run};
 
 fn traced(plan: &Plan, slice_us: u64) -> (Vec<String>, Report) {
     let mut run = Run::new(plan);
@@ -14,7 +14,7 @@ fn traced(plan: &Plan, slice_us: u64) -> (Vec<String>, Report) {
 
 #[test]
 fn looking_at_a_run_changes_nothing_in_it() {
-    let plan = Plan::draw(5, 3);
+    let plan = Plan::draw(5, 3, Profile::Default);
     let unseen = sim::run(&plan).unwrap_or_else(|failure| panic!("{failure}"));
     let (story, seen) = traced(&plan, u64::MAX);
     assert_eq!(unseen, seen);
@@ -29,7 +29,7 @@ fn a_story_is_told_in_the_notation_of_the_logs() {
     let has =
         |words: &str| assert!(story.iter().any(|line| line.contains(words)), "nothing says {words:?} in\n{}", story[..200].join("\n"));
     has("n1 starts, life 1");
-    has("n1 and n2 have greeted each other");
+    has("n1 has dialled n2, and they have greeted each other");
     has("append t1 after i1/t0: i2/t1 i3/t1 i4/t1 i5/t1, commit i1");
     has("accepted t1 to i5");
     has(" leader i5/t1, t1, commit i5, applied i5");
