@@ -1,0 +1,41 @@
+//! The simulated world does what its plan says: every sort of fault has its effect, and where none is planned there is none.
+
+use sim::{Effect, Effects, FaultKind, Plan, Profile, run};
+
+fn effects(profile: Profile, seeds: u64) -> Effects {
+    let mut sum = Effects::default();
+    for seed in 1..=seeds {
+        let report = run(&Plan::draw(seed, 5, profile)).unwrap_or_else(|failure| panic!("{failure}"));
+        sum += &report.effects;
+    }
+    sum
+}
+
+#[test]
+fn every_fault_has_its_effect() {
+    let mut sum = effects(Profile::Storm, 15);
+    sum += &effects(Profile::Network, 10);
+    sum += &effects(Profile::Disk, 10);
+    println!("{sum:?}");
+    // A recovery needs room only when it begins a new segment; wipes are few, and `tests/seeds.rs` counts them.
+    let missing: Vec<&str> = Effect::ALL.into_iter().filter(|effect| sum[*effect] == 0).map(Effect::name).collect();
+    assert!(missing.iter().all(|name| ["recovery-full", "wiped"].contains(name)), "never happened: {missing:?}");
+}
+
+#[test]
+fn a_calm_world_leaves_everybody_alone() {
+    assert_eq!(effects(Profile::Calm, 5), Effects::default());
+}
+
+#[test]
+fn leaving_out_one_kind_leaves_the_others_as_they_were() {
+    let plan = Plan::draw(9, 5, Profile::Storm);
+    for kind in FaultKind::ALL {
+        let less = plan.without(kind);
+        assert!(less.faults.iter().all(|planned| planned.fault.kind() != kind));
+        let others = plan.faults.iter().filter(|planned| planned.fault.kind() != kind);
+        assert!(others.eq(less.faults.iter()), "{kind}");
+    }
+    let seconds = plan.faulty_us as f64 / 1e6;
+    assert!(plan.faults.len() as f64 / seconds >= 1.0, "at least one fault per second");
+}
