@@ -2,10 +2,11 @@
 //! of its calls; another takes its place, in a session of its own. Some calls of unknown outcome are settled later, by their tokens.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 
 use fastrand::Rng;
 use kvcli::core::{Action, ConnectionId, Core, CoreConfig};
-use kvcli::{Answer, Ask, CallNumber, ClerkError, Page, Token};
+use kvcli::{Answer, Ask, CallNumber, ClerkError, Expectation, Page, Token};
 use raft::Index;
 use wire::Item;
 use wire::client::Reply;
@@ -14,6 +15,7 @@ use wire::command::SessionId;
 use crate::connections::Connections;
 use crate::ledger::{Identity, Ledger};
 use crate::trace::tell;
+use crate::words::shown;
 use crate::workload::Asks;
 use crate::world::{Event, World};
 
@@ -97,6 +99,32 @@ pub(crate) struct Call {
     pub(crate) fenced_at: Option<Index>,
 }
 
+/// What was asked, in the words of the command line.
+impl fmt::Display for Call {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (what, key, value) = match &self.ask {
+            Ask::Put { key, value } => ("put", key, Some(value)),
+            Ask::Append { key, value } => ("append", key, Some(value)),
+            Ask::Delete { key } => ("delete", key, None),
+            Ask::Cas { key, value, .. } => ("cas", key, Some(value)),
+            Ask::Get { key } => ("get", key, None),
+            Ask::GetStale { key } => ("get --stale", key, None),
+            Ask::Scan(range) => return write!(f, "c{} scan {range:?}", self.clerk),
+            other => return write!(f, "c{} {other:?}", self.clerk),
+        };
+        write!(f, "c{} {what} {}", self.clerk, shown(key))?;
+        if let Ask::Cas { expect, .. } = &self.ask {
+            match expect {
+                Expectation::Absent => write!(f, " --absent")?,
+                Expectation::Version(version) => write!(f, " --version {version}")?,
+                Expectation::Value(value) => write!(f, " --expect {}", shown(value))?,
+            }
+        }
+        value.map_or(Ok(()), |value| write!(f, " {}", shown(value)))?;
+        write!(f, ", from {} us", self.called_us)
+    }
+}
+
 impl Call {
     /// Whether somebody came back with its token.
     pub(crate) fn resumed(&self) -> bool {
@@ -132,14 +160,14 @@ impl Clerks {
     }
 
     pub(crate) fn describe(&self) -> String {
-        let under_way = |(number, clerk): (&u64, &Clerk)| {
+        let under_way = |clerk: &Clerk| {
             let calls = clerk.in_flight.iter().map(|(call, place)| {
                 let tried: Vec<String> = clerk.core.tried(*call).iter().map(ToString::to_string).collect();
-                format!("clerk {number}: {:?} since {} us: {}\n", self.calls[*place].ask, self.calls[*place].called_us, tried.join("; "))
+                format!("{}: {}\n", self.calls[*place], tried.join("; "))
             });
             calls.collect::<String>()
         };
-        self.living.iter().map(under_way).collect()
+        self.living.values().map(under_way).collect()
     }
 
     pub(crate) fn is_cut(&self, clerk: u64, node: usize) -> bool {
@@ -203,7 +231,7 @@ impl World {
         let endpoints = nodes.into_iter().map(|node| format!("n{}:7117", node + 1)).collect();
         let patience = self.plan.workload.patience;
         let (session, seed) = (SessionId(rng.u128(..)), rng.u64(..));
-        let is_loader = self.conditions.is_none() && rng.u32(0..4) == 0;
+        let is_loader = self.conditions.is_none() && rng.bool();
         let mut core = Core::new(CoreConfig { endpoints, session, seed, cluster_id: None, patience });
         if is_loader {
             core.hold_session();
@@ -264,17 +292,19 @@ impl World {
     /// Does what a clerk wants done.
     fn pump(&mut self, number: u64) {
         while let Some(clerk) = self.clerks.living.get_mut(&number) {
-            for (call, place) in &clerk.in_flight {
+            let actions = clerk.core.take_actions();
+            if actions.is_empty() {
+                break;
+            }
+            // A write has a number from the moment when it is sent, and may get another only by being sent again.
+            let is_sent = actions.iter().any(|action| matches!(action, Action::Send { .. }));
+            for (call, place) in clerk.in_flight.iter().filter(|_| is_sent) {
                 let identities = &mut self.clerks.calls[*place].identities;
                 if let Some(identity) = clerk.core.identity(*call)
                     && !identities.contains(&identity)
                 {
                     identities.push(identity);
                 }
-            }
-            let actions = clerk.core.take_actions();
-            if actions.is_empty() {
-                break;
             }
             for action in actions {
                 self.act(number, action);
@@ -451,7 +481,7 @@ impl World {
         let rng = &mut self.clerks.rng;
         let place = rng.usize(0..self.clerks.hired.len());
         let number = self.clerks.hired[place];
-        match rng.u32(0..6) {
+        match rng.u32(0..7) {
             0 | 1 => {
                 // Often it reaches a leader and nobody else: if that one is deposed, its clerks are the last to know, and must not be told what
                 // was true before.
@@ -470,7 +500,7 @@ impl World {
                 self.after(delay_us, Event::Clerks(Due::Mend { clerk: number }));
             }
             2 | 3 => self.break_connection_of_clerk(number),
-            4 => {
+            4 | 5 => {
                 // Interrupted: whoever waits is told what is known, and a token.
                 let calls: Vec<CallNumber> = self.clerks.living[&number].in_flight.keys().copied().collect();
                 for call in calls {

@@ -1,14 +1,14 @@
 //! What clerks were told, held against what was applied: at once where that is possible, and as a history in the end.
 
 use checker::{Answer as Told, Call as Asked, History, Op};
-use kvcli::{Answer, Ask, ClerkError, Expectation, Range};
+use kvcli::{Answer, Ask, ClerkError, Expectation, Range, Reason};
 use raft::Index;
 use wire::client::{Reply, Request, Value, WriteOutcome, Written};
 use wire::command::Command;
 
 use crate::clerks::Call;
 use crate::failure::must;
-use crate::ledger::Ledger;
+use crate::ledger::{Identity, Ledger};
 use crate::world::World;
 
 /// Nobody writes this, so that a cas that expects it expects something else than was there.
@@ -50,6 +50,8 @@ impl World {
             self.report.settled += u64::from(matches!(call.outcome, Some(Ok(_))));
             self.report.expired += u64::from(matches!(call.outcome, Some(Err(ClerkError::Unknown { resume: None, .. }))));
         }
+        self.check_forgotten(place);
+        let call = &self.clerks.calls[place];
         let (ledger, report) = (&self.clerks.ledger, &mut self.report);
         report.calls += 1;
         match call.outcome.as_ref().expect("it is over") {
@@ -68,8 +70,7 @@ impl World {
                 must!(
                     value.as_ref() == known,
                     "a read shows the state at its position",
-                    "{:?} at {position}: {value:?} instead of {known:?}",
-                    call.ask
+                    "{call} at {position}: {value:?} instead of {known:?}"
                 );
                 self.clerks.asks.saw(key, value.as_ref().map(|value| (&value.value[..], value.version)));
             }
@@ -95,21 +96,33 @@ impl World {
     }
 }
 
+impl World {
+    /// Nobody is told that a call can never be settled while the cluster has its session: unless a fence stands behind it.
+    fn check_forgotten(&self, place: usize) {
+        let call = &self.clerks.calls[place];
+        let Some(Err(ClerkError::Unknown { resume: None, endpoints })) = &call.outcome else { return };
+        let is_forgotten = endpoints.iter().any(|tried| tried.reason == Reason::SessionExpired);
+        let is_of = |(session, _): Identity| call.identities.iter().any(|identity| identity.0 == session);
+        let is_fenced = || self.clerks.calls.iter().filter_map(|other| other.fence).any(is_of);
+        must!(is_forgotten || is_fenced(), "a call can be settled while its session lives", "{call}: {endpoints:?}");
+    }
+}
+
 /// Who is told "done" is told so of the own write, as it was applied.
 fn check_write(call: &Call, written: &Written, ledger: &Ledger) {
     let at = written.position;
     let identity = ledger.identity_at(at);
     let is_own = identity.is_some_and(|identity| call.identities.contains(&identity));
-    must!(is_own, "an answer is to the call that was made", "{:?} of {:?} was answered by {at}: {identity:?}", call.ask, call.identities);
+    must!(is_own, "an answer is to the call that was made", "{call}, as {:?}, was answered by {at}: {identity:?}", call.identities);
     let Some(op) = call.ask.op() else { panic!("a read was answered as a write: {:?}", call.ask) };
     let changed = matches!(written.outcome, WriteOutcome::Done | WriteOutcome::Deleted | WriteOutcome::Swapped);
     let effect = identity.and_then(|identity| ledger.effect(&identity));
-    must!(effect.is_some() == changed, "an answer tells what happened", "{:?} says {written:?}, and took effect at {effect:?}", call.ask);
+    must!(effect.is_some() == changed, "an answer tells what happened", "{call}: {written:?}, and took effect at {effect:?}");
     if let (Ask::Cas { expect: Expectation::Version(version), .. }, true) = (&call.ask, changed) {
-        must!(written.version == version + 1, "an answer tells what happened", "{:?} says {written:?}", call.ask);
+        must!(written.version == version + 1, "an answer tells what happened", "{call}: {written:?}");
     }
     let version = ledger.value_at(op.key(), at).map_or(0, |value| value.version);
-    must!(version == written.version, "an answer tells what happened", "{:?} says {written:?}, and left version {version}", call.ask);
+    must!(version == written.version, "an answer tells what happened", "{call}: {written:?}, and left version {version}");
 }
 
 /// What a scan at `position` must show.

@@ -102,7 +102,7 @@ impl fmt::Display for Answered<'_> {
     }
 }
 
-fn shown(bytes: &[u8]) -> Cow<'_, str> {
+pub(crate) fn shown(bytes: &[u8]) -> Cow<'_, str> {
     match std::str::from_utf8(bytes) {
         Ok(text) if bytes.len() <= SHOWN_MAX && text.chars().all(|letter| letter.is_ascii_graphic()) => Cow::Borrowed(text),
         Ok(text) if bytes.len() <= SHOWN_MAX => Cow::Owned(format!("{text:?}")),

@@ -83,9 +83,9 @@ impl Workload {
             page_bytes_max: if rng.u32(0..4) > 0 { rng.usize(30..600) } else { defaults.page_bytes_max },
             view_bytes_max: if rng.u32(0..4) > 0 { rng.usize(100..2_000) } else { defaults.view_bytes_max },
         };
-        let patience = match rng.u32(0..4) {
+        let patience = match rng.u32(0..16) {
             0 => Patience::default(),
-            _ => Patience { pause_min_us: 60_000, pause_max_us: rng.u64(200_000..1_000_000), ..Patience::default() },
+            _ => Patience { pause_min_us: 100_000, pause_max_us: rng.u64(200_000..1_500_000), ..Patience::default() },
         };
         Workload {
             clerk_count: rng.usize(1..=8),

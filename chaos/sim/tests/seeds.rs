@@ -52,7 +52,7 @@ fn run_range(node_count: usize, seeds: u64) {
     let first = first_seed();
     println!("seeds={first}..{} nodes={node_count} (again with: KVRAFT_SEED={first})", first + seeds - 1);
     let reports: Vec<Report> = (first..first + seeds).map(|seed| run(&Plan::draw(seed, node_count, Profile::Default))).collect();
-    let counts: [(&str, Count); 29] = [
+    let counts: [(&str, Count); 28] = [
         ("acknowledged", |r| r.acknowledged),
         ("reads", |r| r.reads),
         ("scans", |r| r.scans),
@@ -75,7 +75,6 @@ fn run_range(node_count: usize, seeds: u64) {
         ("early_wipes", |r| r.early_wipes),
         ("late_wipes", |r| r.late_wipes),
         ("full_disks", |r| r.full_disks),
-        ("waiting_saves", |r| r.waiting_saves),
         ("slow_syncs", |r| r.slow_syncs),
         ("resignations", |r| r.resignations),
         ("breaks", |r| r.breaks),
