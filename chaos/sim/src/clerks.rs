@@ -53,8 +53,6 @@ pub(crate) struct Clerks {
     resumes_due: usize,
     /// Writes that some node was asked for.
     pub(crate) asked: BTreeSet<Identity>,
-    /// Where every node answered a read last, and in which life.
-    pub(crate) floors: BTreeMap<usize, (u64, Index)>,
     /// What was applied.
     pub(crate) ledger: Ledger,
 }
@@ -149,7 +147,6 @@ impl Clerks {
             asks: Asks::default(),
             resumes_due: 0,
             asked: BTreeSet::new(),
-            floors: BTreeMap::new(),
             ledger: Ledger::default(),
         }
     }

@@ -132,7 +132,6 @@ impl World {
         let Some(connection) = self.clerks.connections.open.get(&client.0) else { return };
         let (node, clerk) = (connection.node, connection.clerk);
         tell!(self, "n{} -> c{clerk} {}", node + 1, Answered(reply));
-        self.note_answer(node, reply);
         let mut bytes = Vec::new();
         wire::encode_reply(request_id, reply, &mut bytes);
         self.send_down(client.0, bytes);

@@ -3,7 +3,7 @@
 use checker::{Answer as Told, Call as Asked, History, Op};
 use kvcli::{Answer, Ask, ClerkError, Expectation, Range, Reason};
 use raft::Index;
-use wire::client::{Reply, Request, Value, WriteOutcome, Written};
+use wire::client::{Request, Value, WriteOutcome, Written};
 use wire::command::Command;
 
 use crate::clerks::Call;
@@ -22,18 +22,6 @@ impl World {
         {
             let is_first = self.clerks.asked.insert((call.session, call.seq));
             self.report.retries += u64::from(!is_first);
-        }
-    }
-
-    /// A node answers: nobody who reads the present may find it older than somebody before, in one life of a node.
-    pub(crate) fn note_answer(&mut self, node: usize, reply: &Reply) {
-        if let Reply::Value { position, .. } | Reply::StaleValue { position, .. } = reply {
-            let life = self.hosts[node].life;
-            let floor = self.clerks.floors.entry(node).or_insert((life, *position));
-            let (floor_life, floor_position) = *floor;
-            let holds = floor_life != life || floor_position <= *position;
-            must!(holds, "positions of one life never fall", "n{} answers at {position}, and at {floor_position} before", node + 1);
-            *floor = (life, *position);
         }
     }
 
