@@ -1,6 +1,6 @@
 //! Bounds on what a node holds for others, with their reasons. Those that decide a result stand in `wire::limits`.
 
-use wire::limits::SESSIONS_MAX;
+use wire::limits::{SESSIONS_MAX, SNAPSHOT_CHUNK_LEN_MAX};
 
 /// Writes and reads waiting for an answer; above it new ones are answered *busy*. Some 100 bytes each and the
 /// keys of those that read.
@@ -43,6 +43,8 @@ pub struct Bounds {
     pub page_bytes_max: usize,
     /// Old values that frozen views of keys keep, bytes.
     pub view_bytes_max: usize,
+    /// Bytes of a snapshot that are sent at once.
+    pub chunk_bytes_max: usize,
 }
 
 impl Default for Bounds {
@@ -52,6 +54,7 @@ impl Default for Bounds {
             session_idle_ms_max: SESSION_IDLE_MS_MAX,
             page_bytes_max: PAGE_BYTES_MAX,
             view_bytes_max: VIEW_BYTES_MAX,
+            chunk_bytes_max: SNAPSHOT_CHUNK_LEN_MAX,
         }
     }
 }

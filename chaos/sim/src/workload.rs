@@ -82,6 +82,7 @@ impl Workload {
             session_idle_ms_max: if rng.bool() { rng.u64(200..3_000) } else { defaults.session_idle_ms_max },
             page_bytes_max: if rng.u32(0..4) > 0 { rng.usize(30..600) } else { defaults.page_bytes_max },
             view_bytes_max: if rng.u32(0..4) > 0 { rng.usize(100..2_000) } else { defaults.view_bytes_max },
+            chunk_bytes_max: if rng.u32(0..4) > 0 { rng.usize(200..4_000) } else { defaults.chunk_bytes_max },
         };
         let patience = match rng.u32(0..16) {
             0 => Patience::default(),
@@ -89,7 +90,7 @@ impl Workload {
         };
         Workload {
             clerk_count: rng.usize(1..=8),
-            calls_per_s: rng.u64(22..=60),
+            calls_per_s: rng.u64(22..=36),
             weights,
             hot_keys: rng.u64(1..=6),
             short_lived,

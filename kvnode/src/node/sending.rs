@@ -5,7 +5,6 @@ use std::collections::BTreeMap;
 
 use data::{Disk, Store};
 use raft::{EntryId, NodeId};
-use wire::limits::SNAPSHOT_CHUNK_LEN_MAX;
 use wire::peer::PeerFrame;
 
 use crate::drive::Outbox;
@@ -82,7 +81,7 @@ pub(crate) fn send<D: Disk>(node: &mut Node, store: &mut Store<D>, outbox: &mut 
     {
         bytes.clear();
         // A snapshot that is gone is not answered for: the next heartbeat brings the offer of a newer one.
-        if let Some(file_len) = store.read_snapshot(last, offset, SNAPSHOT_CHUNK_LEN_MAX, &mut bytes)? {
+        if let Some(file_len) = store.read_snapshot(last, offset, node.config.bounds.chunk_bytes_max, &mut bytes)? {
             outbox.send_beside(peer, &PeerFrame::SnapshotChunk { last, file_len, offset, bytes: &bytes });
             node.sending.chunks_left -= 1;
         } else {
