@@ -1,10 +1,13 @@
 //! The command line of `chaos`.
 
+use std::collections::BTreeSet;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
+use std::str::FromStr;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
+use sim::{FaultKind, Less, Profile};
 
 use crate::sim::seeds::Seeds;
 
@@ -46,7 +49,8 @@ pub(crate) enum Command {
     /// something did not happen in time, 4 inconclusive (the range never had a crash, a lost write, a leader change, an install, ...),
     /// 64 usage, 130 interrupted.
     #[command(after_help = "Examples:\n  chaos sim --seeds 1..1000\n  chaos sim --seeds 1.. --for 10m --nodes 5\n  \
-                            chaos sim --seed 42 --nodes 5\n  chaos sim --seed 42 --nodes 5 --trace | less")]
+                            chaos sim --seed 42 --nodes 5\n  chaos sim --seed 42 --nodes 5 --trace | less\n  \
+                            chaos sim --seeds 1..1000 --profile storm --shrink")]
     Sim(SimArgs),
     #[command(flatten)]
     ByHand(crate::byhand::Command),
@@ -75,9 +79,71 @@ pub(crate) struct SimArgs {
     /// Begin no further seed after this time, such as 90s or 10m
     #[arg(long = "for", value_name = "TIME", value_parser = humantime::parse_duration, conflicts_with = "seed")]
     pub(crate) time: Option<Duration>,
+    /// What the seeds may draw: default, calm, network, disk, crash, snapshots, clients or storm
+    #[arg(long, value_name = "NAME", default_value_t)]
+    pub(crate) profile: Profile,
+    /// If a seed fails, leave out of it whatever the same rule fails without, and print the command that runs what remains
+    #[arg(long)]
+    pub(crate) shrink: bool,
+    /// Break a promise on purpose, to see what a failure looks like: n1 always starts with the disk of its start before
+    #[arg(long)]
+    pub(crate) sabotage: bool,
     /// Seeds that run at the same time [default: one per core]
     #[arg(long, value_name = "COUNT", conflicts_with = "seed")]
     pub(crate) jobs: Option<NonZeroUsize>,
+    #[command(flatten)]
+    pub(crate) less: LessArgs,
+}
+
+/// What `--shrink` prints, to run the smaller plan again.
+#[derive(Args)]
+#[command(next_help_heading = "Part of a run, as --shrink prints it")]
+pub(crate) struct LessArgs {
+    /// Without these sorts of faults
+    #[arg(long, value_name = "KIND,...", value_delimiter = ',', value_parser = fault_kind, requires = "seed")]
+    pub(crate) without: Vec<FaultKind>,
+    /// Of the faults that are drawn ahead, only these, counted from 0; or `none`
+    #[arg(long, value_name = "N,...", requires = "seed")]
+    pub(crate) faults: Option<Numbers>,
+    /// So many clerks at most
+    #[arg(long, value_name = "COUNT", requires = "seed")]
+    pub(crate) clerks: Option<usize>,
+    /// Nothing happens to clerks and their connections
+    #[arg(long, requires = "seed")]
+    pub(crate) calm_clerks: bool,
+    /// Faults end at this virtual time, such as 2500ms
+    #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration, requires = "seed")]
+    pub(crate) end: Option<Duration>,
+}
+
+impl LessArgs {
+    pub(crate) fn less(&self) -> Less {
+        Less {
+            without: self.without.iter().copied().collect(),
+            faults: self.faults.as_ref().map(|numbers| numbers.0.clone()),
+            clerks: self.clerks,
+            calm_clerks: self.calm_clerks,
+            end_ms: self.end.map(|end| u64::try_from(end.as_millis()).unwrap_or(u64::MAX)),
+        }
+    }
+}
+
+/// `3,17,20`, or `none`.
+#[derive(Clone, Debug)]
+pub(crate) struct Numbers(BTreeSet<usize>);
+
+impl FromStr for Numbers {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Numbers, String> {
+        let number = |text: &str| text.parse().map_err(|_| format!("{text:?} is no number of a fault"));
+        if text == "none" { Ok(Numbers(BTreeSet::new())) } else { text.split(',').map(number).collect::<Result<_, _>>().map(Numbers) }
+    }
+}
+
+fn fault_kind(text: &str) -> Result<FaultKind, String> {
+    let names = || FaultKind::ALL.map(FaultKind::name).join(", ");
+    FaultKind::ALL.into_iter().find(|kind| kind.name() == text).ok_or_else(|| format!("there are {}", names()))
 }
 
 fn node_count(text: &str) -> Result<usize, String> {

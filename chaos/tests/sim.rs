@@ -34,7 +34,7 @@ fn a_range_names_its_seeds_first_and_sums_up_what_happened() {
     let (code, out, err) = run(&["--seeds", "1..120", "--jobs", "2"]);
     assert_eq!((code, err.as_str()), (Some(0), ""), "{out}");
     let lines: Vec<&str> = out.lines().collect();
-    assert_eq!(lines[0], "seeds=1..120 nodes=3 jobs=2");
+    assert_eq!(lines[0], "seeds=1..120 nodes=3 profile=default jobs=2");
     assert!(lines[1].starts_with("to 100: operations "), "{out}");
     let counts: Vec<(&str, u64)> = lines[2]
         .split(", ")
@@ -69,7 +69,7 @@ fn one_seed_shows_a_line_per_second_with_a_column_per_node() {
     let (code, out, err) = run(&["--seed", "7", "--nodes", "5"]);
     assert_eq!((code, err.as_str()), (Some(0), ""), "{out}");
     let lines: Vec<&str> = out.lines().collect();
-    assert_eq!(lines[0], "seed=7 nodes=5");
+    assert_eq!(lines[0], "seed=7 nodes=5 profile=default");
     assert_eq!(lines[2].split_whitespace().collect::<Vec<_>>(), ["s", "n1", "n2", "n3", "n4", "n5"]);
     let rows: Vec<&str> = lines[3..].iter().copied().take_while(|line| !line.starts_with("operations ")).collect();
     assert!(rows.len() >= 8, "{out}");
@@ -88,7 +88,7 @@ fn one_seed_shows_a_line_per_second_with_a_column_per_node() {
 fn a_trace_tells_every_event_and_is_the_same_every_time() {
     let (code, out, _) = run(&["--seed", "3", "--trace"]);
     assert_eq!(code, Some(0));
-    for words in ["n1 starts, life 1", " -> n", "append t", "has synced", "leader i", "all faults are over"] {
+    for words in ["n1 starts, life 1", " -> n", " append t", " leader i", "put "] {
         assert!(out.contains(words), "nothing says {words:?}");
     }
     assert_eq!(timeless(&out), timeless(&run(&["--seed", "3", "--trace"]).1));
@@ -99,7 +99,7 @@ fn a_trace_into_a_closed_pipe_ends_silently_with_141() {
     let (mut child, mut out) = start(&["--seed", "3", "--trace"]);
     let mut line = String::new();
     out.read_line(&mut line).expect("a line");
-    assert_eq!(line, "seed=3 nodes=3\n");
+    assert_eq!(line, "seed=3 nodes=3 profile=default\n");
     drop(out);
     let output = child.wait().and_then(|status| {
         let mut err = String::new();
@@ -141,7 +141,10 @@ fn a_range_that_shows_nothing_is_inconclusive_and_says_of_what() {
 #[test]
 fn time_that_is_up_ends_a_range_without_an_end() {
     let (code, out, _) = run(&["--seeds", "1..", "--for", "2s"]);
-    assert_eq!(out.lines().next(), Some(&*format!("seeds=1.. nodes=3 jobs={}", std::thread::available_parallelism().expect("cores"))));
+    assert_eq!(
+        out.lines().next(),
+        Some(&*format!("seeds=1.. nodes=3 profile=default jobs={}", std::thread::available_parallelism().expect("cores")))
+    );
     // On a slow machine that is too little to have seen everything.
     assert!(matches!(code, Some(0 | 4)), "{out}");
     let last = out.lines().last().expect("text");
@@ -162,6 +165,10 @@ fn bad_input_is_named_and_exits_64() {
         (&["--nodes", "4"], "a cluster here has 3, 5 or 7 nodes"),
         (&["--nodes", "many"], "a cluster here has 3, 5 or 7 nodes"),
         (&["--trace"], "--seed <N>"),
+        (&["--profile", "stormy"], "there is no profile stormy; there are default, calm, network, disk, crash, snapshots, clients, storm"),
+        (&["--seed", "1", "--without", "rain"], "there are kills, power-cuts, "),
+        (&["--seed", "1", "--faults", "1,two"], "\"two\" is no number of a fault"),
+        (&["--clerks", "1"], "--seed <N>"),
         (&["--jobs", "0"], "invalid value '0' for '--jobs <COUNT>'"),
         (&["--seeds", "1..", "--for", "soon"], "invalid value 'soon' for '--for <TIME>'"),
         (&["--no-such-flag"], "unexpected argument '--no-such-flag'"),
@@ -187,4 +194,57 @@ fn help_shows_examples_that_are_accepted() {
         assert!(line.starts_with("seed"), "{example}: {line}");
         child.kill().and_then(|()| child.wait()).expect("it has begun");
     }
+}
+
+/// A failure in the first seeds, made on purpose; its output in lines.
+fn sabotaged(more: &[&str]) -> (Option<i32>, Vec<String>) {
+    let (code, out, err) = run(&[&["--seeds", "1..40", "--jobs", "2", "--sabotage"], more].concat());
+    assert_eq!(err, "");
+    (code, out.lines().map(str::to_owned).collect())
+}
+
+fn replay(line: &str) -> (Option<i32>, String) {
+    let args: Vec<&str> = line.strip_prefix("replay: chaos sim ").unwrap_or_else(|| panic!("{line}")).split(' ').collect();
+    let (code, out, _) = run(&args);
+    (code, out)
+}
+
+#[test]
+fn a_failure_tells_the_events_before_the_rule_and_the_command_that_repeats_it() {
+    let (code, lines) = sabotaged(&["--nodes", "5", "--profile", "crash"]);
+    let out = lines.join("\n");
+    assert_eq!(code, Some(1), "{out}");
+    assert!(lines.iter().any(|line| line.starts_with("the last 60 events of seed ")), "{out}");
+    assert!(lines.iter().any(|line| line.contains("n1 starts, life ") || line.contains(" -> n")), "{out}");
+    let broken = lines.iter().find(|line| line.starts_with("VIOLATION in seed ")).unwrap_or_else(|| panic!("{out}"));
+    let last = lines.last().expect("lines");
+    assert!(last.ends_with(" --nodes 5 --profile crash --sabotage"), "{last}");
+    let (code, again) = replay(last);
+    assert_eq!(code, Some(1), "{again}");
+    assert!(again.contains(broken.as_str()), "{broken}\n{again}");
+}
+
+#[test]
+fn shrinking_leaves_a_handful_of_faults_and_a_command_that_fails_in_the_same_way() {
+    let (code, lines) = sabotaged(&["--shrink"]);
+    let out = lines.join("\n");
+    assert_eq!(code, Some(1), "{out}");
+    let rule = |text: &str| {
+        let line = text.lines().find(|line| line.starts_with("VIOLATION in seed ")).map(str::to_owned);
+        line.and_then(|line| line.rsplit_once(": ").map(|(_, rule)| rule.to_owned())).unwrap_or_else(|| panic!("{text}"))
+    };
+    let faults = lines.iter().filter(|line| line.contains(" s, fault ")).count();
+    assert!((1..=5).contains(&faults), "{out}");
+    let replays: Vec<&String> = lines.iter().filter(|line| line.starts_with("replay: ")).collect();
+    assert_eq!(replays.len(), 2, "{out}");
+    let (code, again) = replay(replays[1]);
+    assert_eq!((code, rule(&again)), (Some(1), rule(&out)), "{again}");
+}
+
+#[test]
+fn a_part_of_a_run_is_what_its_options_say() {
+    let (code, out, _) = run(&["--seed", "5", "--faults", "none", "--without", "loss,delays,clocks", "--clerks", "0", "--end", "2s"]);
+    assert_eq!(code, Some(0), "{out}");
+    assert!(out.contains("\noperations "), "{out}");
+    assert!(!out.contains("killed ") && !out.contains("power-lost "), "{out}");
 }

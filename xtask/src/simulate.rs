@@ -1,5 +1,5 @@
 //! Fresh seeds in simulation, for as long as is given: the search that goes on after the tests have passed. Every seed follows from the one
-//! that is printed, and a failure prints the command that runs it again.
+//! that is printed, and a failure prints the command that runs it again, and a smaller run that fails in the same way.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -7,8 +7,8 @@ use anyhow::{Context, Result, bail, ensure};
 
 use crate::{cargo, shell, target_dir};
 
-/// Nodes, and their share of the time, in tenths.
-const PARTS: [(u32, u32); 3] = [(3, 5), (5, 4), (7, 1)];
+/// Nodes, profile, and its share of the time, in tenths.
+const PARTS: [(u32, &str, u32); 5] = [(3, "default", 3), (5, "default", 2), (5, "storm", 2), (3, "snapshots", 2), (7, "default", 1)];
 /// Seeds from one part's first to the next part's.
 const SEEDS_APART: u64 = 1_000_000_000;
 
@@ -47,10 +47,10 @@ pub(crate) fn run(options: &Options) -> Result<()> {
 
 /// What `chaos` is told, part by part.
 fn commands(options: &Options) -> Vec<Vec<String>> {
-    let part = |(number, (nodes, tenths)): (u64, (u32, u32))| {
+    let part = |(number, (nodes, profile, tenths)): (u64, (u32, &str, u32))| {
         let first = options.seed.wrapping_mul(1_000_003) % SEEDS_APART + number * SEEDS_APART;
         let seconds = (options.time * tenths / 10).as_secs();
-        let text = format!("sim --seeds {first}.. --for {seconds}s --nodes {nodes}");
+        let text = format!("sim --seeds {first}.. --for {seconds}s --nodes {nodes} --profile {profile} --shrink");
         text.split(' ').map(str::to_owned).collect()
     };
     (0..).zip(PARTS).map(part).collect()
@@ -62,11 +62,11 @@ mod tests {
 
     #[test]
     fn the_parts_share_the_time_and_no_seeds() {
-        assert_eq!(PARTS.iter().map(|(_, tenths)| tenths).sum::<u32>(), 10);
+        assert_eq!(PARTS.iter().map(|(_, _, tenths)| tenths).sum::<u32>(), 10);
         let options = Options::parse(&["--seed", "7", "--seconds", "600"]).expect("good options");
         let commands = commands(&options);
-        assert_eq!(commands[0].join(" "), "sim --seeds 7000021.. --for 300s --nodes 3");
-        assert_eq!(commands[2][2], "2007000021..");
+        assert_eq!(commands[0].join(" "), "sim --seeds 7000021.. --for 180s --nodes 3 --profile default --shrink");
+        assert_eq!(commands[4][2], "4007000021..");
         let seconds = |command: &Vec<String>| command[4].trim_end_matches('s').parse::<u64>().expect("a number");
         assert_eq!(commands.iter().map(seconds).sum::<u64>(), 600);
     }

@@ -107,6 +107,11 @@ impl WatchedDisk {
         WatchedDisk { disk: FakeDisk::new(), watch: Rc::default() }
     }
 
+    /// Somebody has put another in its place.
+    pub(crate) fn restore(&mut self, other: FakeDisk) {
+        self.disk = other;
+    }
+
     /// Whether this entry would be there after a power cut now, in the log or within a snapshot.
     pub(crate) fn holds(&self, entry: EntryId) -> bool {
         let watch = &mut *self.watch.borrow_mut();

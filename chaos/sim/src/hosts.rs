@@ -74,6 +74,8 @@ pub(crate) struct Host {
     pub(crate) inputs: u64,
     /// Its save waits for room, as far as it was counted.
     pub(crate) waits_for_room: bool,
+    /// Its disk as it was when it started last; see `Plan::sabotage`.
+    backup: Option<FakeDisk>,
     /// As far as it was counted.
     pub(crate) newest_snapshot: Option<EntryId>,
 }
@@ -131,6 +133,7 @@ impl Host {
             refused: false,
             inputs: 0,
             waits_for_room: false,
+            backup: None,
             newest_snapshot: None,
         }
     }
@@ -144,6 +147,10 @@ impl World {
         let host = &mut self.hosts[node];
         host.life += 1;
         host.is_off = false;
+        if self.plan.sabotage && node == 0 {
+            let now = host.disk.fork();
+            host.backup.replace(now).into_iter().for_each(|backup| host.disk.restore(backup));
+        }
         host.clock.start(now_us, ticks.tick_us);
         (host.deaf_until_us, host.doom, host.idle_ticks, host.tick_put_off) = (0, None, 0, false);
         (host.syncing, host.overtaken, host.inputs, host.waits_for_room) = (false, false, 0, false);

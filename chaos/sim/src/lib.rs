@@ -32,6 +32,7 @@ mod recovery; // the end of the faults: for a majority, then for all
 mod report; // what a run has to show for itself
 mod run; // one plan to its end
 mod schedule; // faults drawn ahead
+mod shrink; // a smaller plan that fails in the same way
 mod trace; // what happened, for people
 mod view; // a node at one moment
 mod words; // frames in few words
@@ -49,6 +50,7 @@ pub use profile::{Profile, UnknownProfile};
 pub use reached::{RARE_PATHS, Reached};
 pub use report::Report;
 pub use run::{Run, explain, repeat, run, run_twice};
+pub use shrink::{Less, Shrunk, shrink};
 pub use trace::Keep;
 pub use view::NodeView;
 pub use workload::{Weights, Workload};

@@ -52,6 +52,8 @@ pub struct Plan {
     pub core_order: Vec<usize>,
     /// What becomes of each node that is not of it.
     pub rest: Vec<Rest>,
+    /// Whenever the first node starts, somebody gives it the disk of the start before: a promise broken on purpose, to see a failure.
+    pub sabotage: bool,
 }
 
 /// How time passes for a node.
@@ -188,6 +190,7 @@ impl Plan {
             max_log_entries,
             core_order,
             rest,
+            sabotage: false,
         }
     }
 

@@ -54,6 +54,11 @@ impl Profile {
         }
     }
 
+    /// Whether any seed may have faults of this kind.
+    pub fn has(self, kind: FaultKind) -> bool {
+        self.chance(kind) > 0
+    }
+
     /// Of a hundred seeds, how many have faults of this kind.
     pub(crate) fn chance(self, kind: FaultKind) -> u32 {
         use FaultKind::*;

@@ -24,7 +24,7 @@ pub(crate) fn run(recipe: &Recipe, args: &SimArgs, interrupt: &Interrupt, out: &
         return Err(Ending::Usage.says(format!("--seeds {seeds} has no end: say --for how long, or a last seed")));
     }
     let jobs = args.jobs.map_or_else(|| std::thread::available_parallelism().map_or(1, usize::from), usize::from);
-    writeln!(out, "seeds={seeds} nodes={} jobs={jobs}", recipe.node_count)?;
+    writeln!(out, "seeds={seeds} nodes={} profile={} jobs={jobs}", recipe.node_count, recipe.profile)?;
     out.flush()?;
 
     let began = Began::now();
@@ -56,13 +56,13 @@ pub(crate) fn run(recipe: &Recipe, args: &SimArgs, interrupt: &Interrupt, out: &
         None => format!("seeds={seeds}"),
     };
     if let Some(failure) = range.failure {
-        return tell(&failure, recipe, out);
+        return tell(&failure, recipe, args.shrink, interrupt, out);
     }
     if range.interrupted {
         writeln!(out, "interrupted: {done} had passed")?;
         return Ok(Ending::Interrupted);
     }
-    let missing = range.totals.missing();
+    let missing = range.totals.missing(recipe.profile);
     if !missing.is_empty() {
         writeln!(out, "inconclusive: {done} never had {}", missing.join(", "))?;
         return Ok(Ending::Inconclusive);

@@ -5,6 +5,7 @@ use std::io::Write;
 
 use sim::{Keep, NodeView, Report, Run};
 
+use crate::cli::SimArgs;
 use crate::ending::{Ending, Failure};
 use crate::interrupt::Interrupt;
 use crate::sim::totals::{Began, Totals};
@@ -12,9 +13,9 @@ use crate::sim::{Recipe, tell};
 
 const SECOND_US: u64 = 1_000_000;
 
-pub(crate) fn run(recipe: &Recipe, seed: u64, trace: bool, interrupt: &Interrupt, out: &mut impl Write) -> Result<Ending, Failure> {
-    let (plan, began) = (recipe.plan(seed), Began::now());
-    writeln!(out, "seed={seed} nodes={}", recipe.node_count)?;
+pub(crate) fn run(recipe: &Recipe, seed: u64, args: &SimArgs, interrupt: &Interrupt, out: &mut impl Write) -> Result<Ending, Failure> {
+    let (plan, began, trace) = (recipe.plan(seed), Began::now(), args.trace);
+    writeln!(out, "seed={seed} nodes={} profile={}", recipe.node_count, recipe.profile)?;
     let mut run = Run::new(&plan);
     if trace {
         run.keep_events(Keep::All);
@@ -57,7 +58,7 @@ pub(crate) fn run(recipe: &Recipe, seed: u64, trace: bool, interrupt: &Interrupt
             }
             Ok(ending)
         }
-        Err(failure) => tell(&failure, recipe, out),
+        Err(failure) => tell(&failure, recipe, args.shrink, interrupt, out),
     }
 }
 

@@ -5,9 +5,9 @@ use std::time::{Duration, Instant};
 
 use nix::sys::resource::{UsageWho, getrusage};
 use nix::sys::time::TimeValLike;
-use sim::{Reached, Report};
+use sim::{Effect, Effects, FaultKind, Profile, Reached, Report};
 
-/// So many seeds must take every rare path.
+/// So many seeds of the default profile must take every rare path.
 const SEEDS_FOR_RARE_PATHS: u64 = 1_000;
 
 /// The sums of many reports.
@@ -21,33 +21,33 @@ pub(crate) struct Totals {
     installs: u64,
     committed: u64,
     simulated_us: u64,
+    clerk_faults: u64,
+    effects: Effects,
     reached: Reached,
-    faults: Vec<(&'static str, u64)>,
 }
 
 impl Totals {
     pub(crate) fn add(&mut self, report: &Report) {
         self.seeds += 1;
         self.operations += report.calls;
-        self.crashes += report.kills;
-        self.lost_writes += report.lost_writes;
+        self.crashes += report.effects[Effect::Killed] + report.effects[Effect::PowerLost];
+        self.lost_writes += report.effects[Effect::LostSector];
         self.leader_changes += report.leader_changes.saturating_sub(1);
         self.installs += report.installs;
         self.committed += report.acknowledged;
         self.simulated_us += report.simulated_us;
+        self.clerk_faults += report.clerks_lost + report.clerk_cuts;
+        self.effects += &report.effects;
         self.reached.add(&report.reached);
-        for (number, (kind, count)) in faults(report).into_iter().enumerate() {
-            match self.faults.get_mut(number) {
-                Some((_, sum)) => *sum += count,
-                None => self.faults.push((kind, count)),
-            }
-        }
     }
 
-    /// What never happened, of what must.
-    pub(crate) fn missing(&self) -> Vec<&'static str> {
-        let counts = self.counts().into_iter().filter(|(_, count)| *count == 0).map(|(name, _)| name);
-        let is_long = self.seeds >= SEEDS_FOR_RARE_PATHS;
+    /// What never happened, of what must in runs of this profile.
+    pub(crate) fn missing(&self, profile: Profile) -> Vec<&'static str> {
+        let has = |kind: FaultKind| profile.has(kind);
+        let has_any = profile != Profile::Calm;
+        let must = [true, has(FaultKind::Kills) || has(FaultKind::PowerCuts), has(FaultKind::PowerCuts), has_any, has_any];
+        let counts = self.counts().into_iter().zip(must).filter(|((_, count), must)| *must && *count == 0).map(|((name, _), _)| name);
+        let is_long = profile == Profile::Default && self.seeds >= SEEDS_FOR_RARE_PATHS;
         counts.chain(self.reached.missing().filter(|_| is_long)).collect()
     }
 
@@ -75,7 +75,8 @@ impl Totals {
 
     /// By kind.
     pub(crate) fn faults(&self) -> String {
-        let counts: Vec<String> = self.faults.iter().map(|(kind, count)| format!("{kind} {count}")).collect();
+        let effects = self.effects.iter().map(|(effect, count)| format!("{} {count}", effect.name()));
+        let counts: Vec<String> = effects.chain([format!("clerks lost or cut off {}", self.clerk_faults)]).collect();
         format!("faults: {}", counts.join(", "))
     }
 }
@@ -86,20 +87,6 @@ impl fmt::Display for Totals {
         let counts: Vec<String> = self.counts().iter().map(|(name, count)| format!("{name} {count}")).collect();
         f.write_str(&counts.join(", "))
     }
-}
-
-fn faults(report: &Report) -> Vec<(&'static str, u64)> {
-    vec![
-        ("kills", report.kills),
-        ("cuts", report.cuts),
-        ("pauses", report.pauses),
-        ("wipes", report.early_wipes + report.late_wipes),
-        ("full disks", report.full_disks),
-        ("slow syncs", report.slow_syncs),
-        ("broken connections", report.breaks),
-        ("lost clerks", report.clerks_lost),
-        ("cut off clerks", report.clerk_cuts),
-    ]
 }
 
 /// Time on the wall and on all cores since the beginning.
@@ -138,12 +125,16 @@ mod tests {
     #[test]
     fn a_range_is_asked_for_what_it_can_show() {
         let mut totals = Totals::default();
-        assert_eq!(totals.missing(), ["operations", "crashes", "lost writes", "leader changes", "installs"]);
+        assert_eq!(totals.missing(Profile::Default), ["operations", "crashes", "lost writes", "leader changes", "installs"]);
+        assert_eq!(totals.missing(Profile::Network), ["operations", "leader changes", "installs"]);
+        assert_eq!(totals.missing(Profile::Calm), ["operations"]);
         // The first leader of all changes nothing.
-        let report = Report { calls: 1, kills: 1, lost_writes: 1, leader_changes: 2, ..Report::default() };
+        let mut report = Report { calls: 1, leader_changes: 2, ..Report::default() };
+        (report.effects[Effect::Killed], report.effects[Effect::LostSector]) = (1, 1);
         (1..SEEDS_FOR_RARE_PATHS).for_each(|_| totals.add(&report));
-        assert_eq!(totals.missing(), ["installs"]);
+        assert_eq!(totals.missing(Profile::Default), ["installs"]);
         totals.add(&Report { installs: 1, ..report });
-        assert_eq!(totals.missing(), sim::RARE_PATHS, "a thousand seeds must take them all");
+        assert_eq!(totals.missing(Profile::Default), sim::RARE_PATHS, "a thousand seeds must take them all");
+        assert!(totals.missing(Profile::Network).is_empty(), "some of them need what it never has");
     }
 }
