@@ -3,7 +3,7 @@
 
 use std::path::Path;
 
-use sim::{Plan, Run};
+use sim::{Plan, Profile, Run};
 use tests::cli::Ran;
 
 fn write_out(files: &[(String, Vec<u8>)], dir: &Path) {
@@ -18,7 +18,7 @@ fn write_out(files: &[(String, Vec<u8>)], dir: &Path) {
 fn what_simulated_nodes_write_kvnode_dump_reads() {
     let (mut read, mut snapshots) = (0, 0);
     for seed in 1..=6 {
-        let mut run = Run::new(&Plan::draw(seed, 3));
+        let mut run = Run::new(&Plan::draw(seed, 3, Profile::Default));
         while run.advance(u64::MAX).unwrap_or_else(|failure| panic!("{failure}")).is_none() {}
         for (node, view) in run.nodes().into_iter().enumerate() {
             let Some(view) = view else { continue };
