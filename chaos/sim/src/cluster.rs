@@ -59,7 +59,7 @@ pub struct Proposal {
     pub at: EntryId,
 }
 
-/// See the [module](self). Nodes count from 0. Every check of a drawn run is made at every step, and panics.
+/// A whole cluster in the hands of a script. Nodes count from 0. Every check of a drawn run is made at every step, and panics.
 pub struct Cluster {
     pub(crate) world: World,
     applied: Applied,
