@@ -40,5 +40,7 @@ pub const SNAPSHOT_CHUNK_LEN_MAX: usize = 256 << 10;
 pub const TRIM_SLICE_LEN: u64 = 1 << 20;
 /// Segments that wait to be freed above which that is hurried: twice what one compaction leaves behind.
 pub const TRIM_LATE_SEGMENTS: u64 = 8;
+/// Snapshots that wait to be freed above which that is hurried; one may be pinned by a transfer.
+pub const TRIM_LATE_SNAPSHOTS: usize = 4;
 /// Bytes of a snapshot read at once while it is loaded.
 pub const SNAPSHOT_READ_LEN: usize = 1 << 20;

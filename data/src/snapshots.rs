@@ -310,6 +310,11 @@ impl<F> Snapshots<F> {
         self.older.iter().copied().find(|last| Some(*last) != self.pinned)
     }
 
+    /// How many complete ones a newer one has replaced.
+    pub(crate) fn older_count(&self) -> usize {
+        self.older.len()
+    }
+
     /// Its file is about to be removed.
     pub(crate) fn forget(&mut self, last: EntryId) {
         self.reader.take_if(|(info, _)| info.meta.last == last);

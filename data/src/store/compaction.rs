@@ -17,7 +17,7 @@ use crate::batch::{self, BatchFields, BatchKind};
 use crate::disk::Disk;
 use crate::error::{OpenError, StoreError};
 use crate::garbage::Garbage;
-use crate::limits::TRIM_LATE_SEGMENTS;
+use crate::limits::{TRIM_LATE_SEGMENTS, TRIM_LATE_SNAPSHOTS};
 use crate::segment::SegmentName;
 use crate::snapshot::{SnapshotInfo, SnapshotMeta, snapshot_path};
 use crate::snapshots;
@@ -162,7 +162,8 @@ impl<D: Disk> Store<D> {
 
     /// Whether so many of them have gathered that one `trim_slice` per tick is not enough.
     pub fn trim_is_late(&self) -> bool {
-        self.oldest.0 + TRIM_LATE_SEGMENTS < self.oldest_needed().0
+        // Small snapshots of a small log may come faster than one per tick.
+        self.oldest.0 + TRIM_LATE_SEGMENTS < self.oldest_needed().0 || self.snapshots.older_count() > TRIM_LATE_SNAPSHOTS
     }
 
     /// Removes one such file, or a slice of one that is large.

@@ -174,13 +174,16 @@ fn acknowledged_appends_survive_sigkill_while_snapshots_are_taken_all_the_time()
     assert!(snapshot_index(&cluster, 0) > 100);
 }
 
-/// The one complete snapshot of a node.
+/// The one complete snapshot of a node that runs. Older ones go bit by bit.
 fn snapshot_file(cluster: &Cluster, number: usize) -> PathBuf {
-    let dir = std::fs::read_dir(cluster.nodes[number].data_dir.join("snapshot")).expect("a directory of snapshots");
-    let mut files: Vec<PathBuf> = dir.map(|entry| entry.expect("an entry").path()).collect();
-    files.retain(|path| path.extension().is_some_and(|extension| extension == "snap"));
-    assert_eq!(files.len(), 1, "{files:?}");
-    files.remove(0)
+    let dir = cluster.nodes[number].data_dir.join("snapshot");
+    wait_for("one snapshot is left", PATIENCE, || {
+        let entries = std::fs::read_dir(&dir).expect("a directory of snapshots");
+        // One that goes may be gone before it is looked at.
+        let mut files: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).collect();
+        files.retain(|path| path.extension().is_some_and(|extension| extension == "snap"));
+        if files.len() == 1 { Ok(files.remove(0)) } else { Err(format!("{files:?}")) }
+    })
 }
 
 /// A cluster of one node whose snapshot is then changed; what its next start says.
@@ -188,8 +191,8 @@ fn start_with(change: impl Fn(&mut Vec<u8>)) -> (i32, String) {
     let mut cluster = cluster(1, "4KiB");
     put_all(&cluster, 0..60, "v");
     assert!(snapshot_index(&cluster, 0) > 10);
-    assert!(cluster.terminate(0).success());
     let path = snapshot_file(&cluster, 0);
+    assert!(cluster.terminate(0).success());
     let mut bytes = std::fs::read(&path).expect("it can be read");
     change(&mut bytes);
     std::fs::write(&path, bytes).expect("it can be written");
