@@ -174,8 +174,8 @@ fn killed_at_any_moment_chaos_leaves_nothing_and_outside_nothing_ever_was() {
         assert_eq!(processes(dir), Vec::<String>::new());
         assert_eq!(outside.look(), before);
         lived_in.remove(&networks_of_holder(&outside));
-        let left: Vec<String> = networks().intersection(&lived_in).cloned().collect();
-        assert_eq!(left, Vec::<String>::new(), "of {lived_in:?}");
+        // Known by numbers, which the kernel gives again: what another test has got meanwhile goes with that test.
+        wait_until("its network namespaces are gone", PATIENCE, || networks().is_disjoint(&lived_in));
         let odd = |entry: &str| entry.contains("wiped") || entry.ends_with(".pid") || ["control", "pid"].contains(&entry);
         let entries = std::fs::read_dir(dir).expect("a directory").map(|entry| entry.expect("an entry").file_name());
         let odd: Vec<String> = entries.map(|name| name.to_string_lossy().into_owned()).filter(|name| odd(name)).collect();
