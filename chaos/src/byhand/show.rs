@@ -37,20 +37,21 @@ pub(super) fn status(status: &Value) -> String {
     for fault in list(&status["faults"]) {
         let ends = fault["ends_in_ms"].as_u64().map_or_else(String::new, |ms| format!(", {} to go", seconds(ms)));
         let since = seconds(fault["for_ms"].as_u64().unwrap_or(0));
-        let _ = writeln!(text, "fault {}: {} ({}) for {since}{ends}", word(&fault["id"]), word(&fault["fault"]), names(fault));
+        let so_far = effect(&fault["effect"]).unwrap_or("nothing yet".into());
+        let _ = writeln!(text, "fault {}: {} ({}) for {since}{ends}: {so_far}", word(&fault["id"]), word(&fault["fault"]), names(fault));
     }
     text
 }
 
 /// A fault that has begun, and may be over.
 pub(super) fn injected(fault: &Value) -> String {
-    let over = if fault["over"].is_object() { format!(", done: {}", effect(&fault["over"])) } else { String::new() };
+    let over = if fault["over"].is_object() { format!(", done: {}", whole_effect(&fault["over"])) } else { String::new() };
     format!("fault {}: {} ({}){over}", word(&fault["id"]), word(&fault["fault"]), names(fault))
 }
 
 /// A fault that is over.
 pub(super) fn healed(fault: &Value) -> String {
-    format!("healed {}: {} ({}): {}", word(&fault["id"]), word(&fault["fault"]), names(fault), effect(&fault["effect"]))
+    format!("healed {}: {} ({}): {}", word(&fault["id"]), word(&fault["fault"]), names(fault), whole_effect(&fault["effect"]))
 }
 
 /// A fault on nodes of this very host, in force or over.
@@ -58,13 +59,18 @@ pub(super) fn here(line: &Value) -> String {
     let whom = if list(&line["targets"]).is_empty() { String::new() } else { format!(" ({})", names(line)) };
     match &line["effect"] {
         Value::Null => format!("in force: {}{whom}; `chaos heal` undoes it", word(&line["fault"])),
-        done => format!("healed: {}{whom}: {}", word(&line["fault"]), effect(done)),
+        done => format!("healed: {}{whom}: {}", word(&line["fault"]), whole_effect(done)),
     }
 }
 
-fn effect(effect: &Value) -> String {
+fn whole_effect(done: &Value) -> String {
+    effect(done).unwrap_or("it had no effect".into())
+}
+
+/// `None`: there is none.
+fn effect(effect: &Value) -> Option<String> {
     let figures: Vec<String> = effect.as_object().into_iter().flatten().map(|(name, figure)| format!("{name} {figure}")).collect();
-    if figures.is_empty() { "it had no effect".into() } else { figures.join(", ") }
+    (!figures.is_empty()).then(|| figures.join(", "))
 }
 
 fn names(fault: &Value) -> String {
@@ -102,12 +108,16 @@ mod tests {
                 {"name": "n2", "process": "ended", "ended": "exit code 65", "client_addr": "10.117.0.2:7117"},
             ],
             "headline": "degraded: 1/2 voters",
-            "faults": [{"id": 4, "fault": "pause leader", "targets": ["n1"], "for_ms": 1234, "ends_in_ms": 500}],
+            "faults": [
+                {"id": 4, "fault": "pause leader", "targets": ["n1"], "for_ms": 1234, "ends_in_ms": 500, "effect": {"stopped_ms": 1230}},
+                {"id": 5, "fault": "loss 1% n2", "targets": ["n2"], "for_ms": 200, "effect": {}},
+            ],
         }));
         let expected = "NODE  PROCESS              ROLE    TERM  APPLIED  PID  CLIENTS AT\n\
             n1    running              leader  3     12       7    10.117.0.1:7117\n\
             n2    ended: exit code 65  -       -     -        -    10.117.0.2:7117\n\
-            degraded: 1/2 voters\nfault 4: pause leader (n1) for 1.2 s, 0.5 s to go\n";
+            degraded: 1/2 voters\nfault 4: pause leader (n1) for 1.2 s, 0.5 s to go: stopped_ms 1230\n\
+            fault 5: loss 1% n2 (n2) for 0.2 s: nothing yet\n";
         assert_eq!(shown, expected);
     }
 

@@ -180,6 +180,7 @@ impl Supervisor {
     fn status(&mut self) -> Result<Value, Failure> {
         self.cluster.turn()?;
         let overview = self.cluster.overview()?;
+        let faults = self.cluster.faults_with_effects()?;
         let hosts = self.cluster.network().hosts();
         let node = |(node, host): (&crate::cluster::node::Node, &crate::host::network::Host)| {
             let status = overview.rows.iter().find(|row| row.address == node.client_addr).and_then(|row| row.status());
@@ -194,7 +195,7 @@ impl Supervisor {
         let nodes: Vec<Value> = self.cluster.nodes().iter().zip(hosts).map(node).collect();
         Ok(json!({
             "nodes": nodes, "headline": overview.headline(), "verdict": overview.verdict.name(),
-            "leader": overview.leader.map(|id| overview.name_of(id)), "faults": self.cluster.faults(),
+            "leader": overview.leader.map(|id| overview.name_of(id)), "faults": faults,
             "endpoints": self.cluster.endpoints(), "backend": self.backend, "seed": self.seed, "pid": std::process::id(),
             "clients": hosts.iter().map(|host| &host.name).filter(|name| name.starts_with('c') && *name != "chaos").collect::<Vec<_>>(),
         }))

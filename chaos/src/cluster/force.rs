@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use super::files::Damage;
 use super::record::{Event, Line};
-use super::{Cluster, ProcessState};
+use super::{Cluster, Node, ProcessState};
 use crate::ending::{Ending, Failure};
 use crate::fault::effect::Effect;
 use crate::fault::shape::{self, Shape};
@@ -84,6 +84,9 @@ pub(crate) struct Described {
     /// When it ends by itself.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) ends_in_ms: Option<u64>,
+    /// What it has done until now; `None`: nobody looked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) effect: Option<Effect>,
 }
 
 impl Cluster {
@@ -162,8 +165,51 @@ impl Cluster {
             targets: force.targets.clone(),
             for_ms: ms(now - force.begun),
             ends_in_ms: force.until.map(|until| ms(until.saturating_duration_since(now))),
+            effect: None,
         };
         self.in_force.iter().map(describe).collect()
+    }
+
+    /// The same, with what each has done until now: that may mean to ask the firewall of every host.
+    pub(crate) fn faults_with_effects(&mut self) -> Result<Vec<Described>, Failure> {
+        let mut faults = self.faults();
+        let forces = std::mem::take(&mut self.in_force);
+        let effects: Result<Vec<Effect>, Failure> = forces.iter().map(|force| self.effect_until_now(force)).collect();
+        self.in_force = forces;
+        for (fault, effect) in faults.iter_mut().zip(effects?) {
+            fault.effect = Some(effect);
+        }
+        Ok(faults)
+    }
+
+    fn effect_until_now(&mut self, force: &InForce) -> Result<Effect, Failure> {
+        let ms = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+        let down = |nodes: &[Node], at: usize| nodes[at].down_since().map_or(0, |since| ms(since.elapsed()));
+        let mut effect = Effect::default();
+        match &force.grip {
+            Grip::Links { links, policy, before } => {
+                for ((from, to), before) in links.iter().zip(before) {
+                    effect.add_packets(self.network.counters(*from, *to)?.since(*before), policy);
+                }
+            }
+            Grip::Down { nodes, killed } => {
+                effect.killed = *killed;
+                effect.down_ms = nodes.iter().map(|at| down(&self.nodes, *at)).sum();
+            }
+            Grip::Stopped { nodes } => {
+                let stopped = nodes.iter().filter(|(at, _)| self.nodes[*at].is_stopped());
+                effect.stopped_ms = stopped.map(|(_, since)| ms(since.elapsed())).sum();
+            }
+            Grip::Loop { nodes, killed, down: before } => {
+                effect.killed = *killed;
+                effect.down_ms = ms(*before) + nodes.iter().map(|(at, _)| down(&self.nodes, *at)).sum::<u64>();
+            }
+            Grip::Damaged { damages, effect: done } => {
+                effect = *done;
+                effect.down_ms += damages.iter().map(|damage| down(&self.nodes, damage.node)).sum::<u64>();
+            }
+        }
+        Ok(effect)
     }
 
     /// Deadlines and crash loops.
@@ -342,10 +388,8 @@ impl Cluster {
     fn release(&mut self, force: &InForce) -> Result<Effect, Failure> {
         let mut effect = Effect::default();
         match &force.grip {
-            Grip::Links { links, policy, before } => {
-                for ((from, to), before) in links.iter().zip(before) {
-                    effect.add_packets(self.network.counters(*from, *to)?.since(*before), policy);
-                }
+            Grip::Links { links, .. } => {
+                effect = self.effect_until_now(force)?;
                 let changes: Vec<_> = links.iter().map(|(from, to)| (*from, *to, self.policy_of(*from, *to))).collect();
                 self.network.set(&changes)?;
             }

@@ -73,6 +73,11 @@ impl Up {
         json(&self.chaos(&all).expect_code(0))
     }
 
+    /// What the only fault in force has done until now.
+    pub(crate) fn effect(&self) -> Value {
+        self.status()["faults"][0]["effect"].clone()
+    }
+
     /// Undoes the only fault in force; its effect.
     pub(crate) fn heal(&self) -> Value {
         json(&self.chaos(&["heal", "--json"]).expect_code(0))["effect"].clone()
