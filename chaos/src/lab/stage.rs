@@ -14,7 +14,7 @@ use super::{MaxLog, broken};
 use crate::cluster::{Cluster, Options};
 use crate::ending::{Ending, Failure};
 use crate::fault::Fault;
-use crate::run::perform::{Ended, perform, perform_ask};
+use crate::run::perform::{Ended, now_ns, perform, perform_ask};
 
 /// How long the nodes may take to form a cluster, or to come together.
 const CONVERGE_MAX: Duration = Duration::from_secs(60);
@@ -295,15 +295,13 @@ impl Caller {
                 none.insert(Clerk::new(self.endpoints.clone(), options).map_err(|error| Ending::Internal.says(error))?)
             }
         };
-        let now_ns = || u64::try_from(self.start.elapsed().as_nanos()).unwrap_or(u64::MAX);
-        let mut op = Op::new(self.number as u64, call, now_ns());
+        let mut op = Op::new(self.number as u64, call, now_ns(self.start));
         let ended = make(clerk, &op.call);
         if let Some(error) = &ended.local {
             return Err(Ending::Io.says(error));
         }
-        op.return_ns = (ended.outcome != Outcome::Unknown).then(now_ns);
-        (op.outcome, op.position, op.version) = (ended.outcome.clone(), ended.position, ended.version);
-        if op.return_ns.is_none() {
+        ended.close(&mut op, now_ns(self.start));
+        if op.outcome == Outcome::Unknown {
             self.number += 1_000; // whoever does not know goes on as somebody else
             self.clerk = None;
         }

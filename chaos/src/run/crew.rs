@@ -11,7 +11,7 @@ use checker::{Call, Name, Op, Outcome};
 use fastrand::Rng;
 use kvcli::{Clerk, ClerkError, Options, Token};
 
-use super::perform::{Ended, perform, settle};
+use super::perform::{Ended, now_ns, perform, settle};
 use super::workload::{Rotation, Script, Workload};
 
 /// What all clients of a run have in common.
@@ -125,6 +125,7 @@ impl Client {
         let mut due = Instant::now() + pace.unwrap_or_default().mul_f64(self.rng.f64());
         while !self.stop.load(Ordering::Relaxed) {
             if let Some(pace) = pace {
+                // sleeps because a call is due at its time and not before; in pieces, to be stopped meanwhile
                 std::thread::sleep(due.saturating_duration_since(Instant::now()).min(Duration::from_millis(100)));
                 if Instant::now() < due {
                     continue;
@@ -133,7 +134,7 @@ impl Client {
             }
             self.settle_due()?;
             let call = self.script.next();
-            let begun = self.now_ns();
+            let begun = now_ns(self.duty.start);
             let ended = perform(&mut clerk, &call, self.duty.timeout);
             let is_unknown = ended.outcome == Outcome::Unknown;
             self.record(call, begun, ended)?;
@@ -156,17 +157,13 @@ impl Client {
         Clerk::new(endpoints, options).map_err(|error: ClerkError| error.to_string())
     }
 
-    fn now_ns(&self) -> u64 {
-        u64::try_from(self.duty.start.elapsed().as_nanos()).unwrap_or(u64::MAX)
-    }
-
     fn record(&mut self, call: Call, begun: u64, ended: Ended) -> Result<(), String> {
         if let Some(error) = ended.local {
             return Err(error);
         }
         let is_read = call.is_read();
-        let op = Op::new(Name::Text(format!("c{}.{}", self.number, self.lives).into()), call, begun);
-        let op = self.ended(op, ended.outcome, ended.position, ended.version);
+        let mut op = Op::new(Name::Text(format!("c{}.{}", self.number, self.lives).into()), call, begun);
+        ended.close(&mut op, now_ns(self.duty.start));
         if let Outcome::Ok(answer) = &op.outcome {
             self.script.learn(&op.call, answer);
         }
@@ -180,13 +177,6 @@ impl Client {
         }
     }
 
-    fn ended(&self, mut op: Op, outcome: Outcome, position: Option<u64>, version: Option<u64>) -> Op {
-        // An unknown write may happen at any time from now on: it has no end.
-        op.return_ns = (outcome != Outcome::Unknown).then(|| self.now_ns());
-        (op.outcome, op.position, op.version) = (outcome, position, version);
-        op
-    }
-
     fn send(&self, op: Op) -> Result<(), String> {
         self.ops.send(Ok(op)).map_err(|_| "the run has ended".into())
     }
@@ -194,12 +184,12 @@ impl Client {
     /// Somebody else, at another node, finishes what was left unknown.
     fn settle_due(&mut self) -> Result<(), String> {
         let Some(place) = self.unsettled.iter().position(|unsettled| unsettled.due <= Instant::now()) else { return Ok(()) };
-        let Unsettled { op, token, tries, .. } = self.unsettled.swap_remove(place);
+        let Unsettled { mut op, token, tries, .. } = self.unsettled.swap_remove(place);
         let ended = settle(&mut self.clerk()?, token, &op.call, self.duty.timeout);
         if let Some(error) = ended.local {
             return Err(error);
         }
-        match (ended.outcome, ended.token) {
+        match (&ended.outcome, ended.token) {
             (Outcome::Unknown, Some(token)) if tries + 1 < SETTLE_TRIES_MAX => {
                 let due = Instant::now() + SETTLE_AFTER_MAX.mul_f64(self.rng.f64());
                 self.unsettled.push(Unsettled { op, token, due, tries: tries + 1 });
@@ -207,8 +197,8 @@ impl Client {
             }
             // It did not happen by this attempt; an earlier one may still be on its way.
             (Outcome::Fail | Outcome::Unknown, _) => self.send(op),
-            (outcome @ Outcome::Ok(_), _) => {
-                let op = self.ended(op, outcome, ended.position, ended.version);
+            (Outcome::Ok(_), _) => {
+                ended.close(&mut op, now_ns(self.duty.start));
                 self.send(op)
             }
         }

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use checker::{Call, Op};
 use kvcli::{Clerk, ClerkError, Options, Range};
 
-use super::perform::{perform, scan};
+use super::perform::{now_ns, perform, scan};
 use crate::cluster::Cluster;
 use crate::ending::{Ending, Failure};
 
@@ -30,16 +30,15 @@ pub(crate) fn finish(cluster: &mut Cluster, ops: &[Op], endpoints: &[String], st
     let options = Options { timeout: TIMEOUT, ..Options::default() };
     let mut clerk = Clerk::new(endpoints, options.clone()).map_err(failed)?;
     let keys: BTreeSet<&[u8]> = ops.iter().filter_map(|op| op.call.key()).collect();
-    let now_ns = || u64::try_from(start.elapsed().as_nanos()).unwrap_or(u64::MAX);
     let mut reads = Vec::new();
     for key in keys {
         let call = Call::Get { key: key.to_vec() };
-        let mut op = Op::new("final", call.clone(), now_ns());
+        let mut op = Op::new("final", call.clone(), now_ns(start));
         let ended = perform(&mut clerk, &call, TIMEOUT);
         if let Some(error) = ended.local {
             return Err(Ending::Io.says(error));
         }
-        (op.outcome, op.position, op.version, op.return_ns) = (ended.outcome, ended.position, ended.version, Some(now_ns()));
+        ended.close(&mut op, now_ns(start));
         reads.push(op);
     }
     let (_, truth) = scan(&mut clerk, Range::default()).map_err(failed)?;

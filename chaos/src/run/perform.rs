@@ -1,8 +1,8 @@
 //! One call by a real Clerk, and what a history says of it.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use checker::{Answer, Call, Outcome};
+use checker::{Answer, Call, Op, Outcome};
 use kvcli::{Ask, CallNumber, Clerk, ClerkError, Expectation, Range, Token, WriteOutcome, Written};
 
 /// How a call ended.
@@ -19,6 +19,12 @@ pub(crate) struct Ended {
 impl Ended {
     fn of(outcome: Outcome) -> Ended {
         Ended { outcome, position: None, version: None, token: None, local: None }
+    }
+
+    /// Ends an operation. An unknown write may happen at any time from now on: it has no end.
+    pub(crate) fn close(&self, op: &mut Op, now_ns: u64) {
+        op.return_ns = (self.outcome != Outcome::Unknown).then_some(now_ns);
+        (op.outcome, op.position, op.version) = (self.outcome.clone(), self.position, self.version);
     }
 
     fn written(written: &Written) -> Ended {
@@ -43,6 +49,11 @@ impl Ended {
             ClerkError::Local { .. } => Ended { local: Some(error.to_string()), ..Ended::of(Outcome::Unknown) },
         }
     }
+}
+
+/// The clock of a history that began at `start`.
+pub(crate) fn now_ns(start: Instant) -> u64 {
+    u64::try_from(start.elapsed().as_nanos()).unwrap_or(u64::MAX)
 }
 
 /// Makes a call and waits for its end.
