@@ -16,6 +16,7 @@ pub(crate) mod lock; // who has the directory
 pub(crate) mod node; // one process
 mod record; // faults.jsonl
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
@@ -78,6 +79,13 @@ pub(crate) struct Cluster {
     options: Options,
     _marked: Marked,
     _lock: Lock,
+}
+
+/// Nodes that have applied the same.
+pub(crate) struct Converged {
+    pub(crate) overview: Overview,
+    /// How their states differ nevertheless; `None`: they do not.
+    pub(crate) differ: Option<String>,
 }
 
 /// Whoever ends in good order needs nobody to look for its processes: they end with it.
@@ -196,6 +204,26 @@ impl Cluster {
                 return Err(Ending::Late.says(format!("not healthy after {limit:?}: {}", overview.headline())));
             }
             // sleeps because nobody tells us when a leader is elected
+            std::thread::sleep(LOOK);
+        }
+    }
+
+    /// Waits until all nodes have applied the same: then their digests must agree. An error: they have not come together in time.
+    pub(crate) fn converge(&mut self, limit: Duration) -> Result<Converged, Failure> {
+        let deadline = Instant::now() + limit;
+        loop {
+            let overview = self.wait_healthy(limit)?;
+            let statuses = overview.rows.iter().filter_map(|row| row.status());
+            let states: BTreeSet<(u64, u64)> = statuses.map(|status| (status.applied_index.0, status.state_digest)).collect();
+            let positions: BTreeSet<u64> = states.iter().map(|(position, _)| *position).collect();
+            if positions.len() == 1 {
+                let differ = states.len() > 1;
+                return Ok(Converged { differ: differ.then(|| format!("nodes that have applied the same differ: {states:x?}")), overview });
+            }
+            if Instant::now() >= deadline {
+                return Err(Ending::Late.says(format!("the nodes have not come together within {limit:?}: {}", overview.headline())));
+            }
+            // sleeps because nobody tells us when a node has caught up
             std::thread::sleep(LOOK);
         }
     }

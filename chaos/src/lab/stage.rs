@@ -1,6 +1,5 @@
 //! A cluster for one case: its network as the labs have it, its clients on hosts of their own, and every call in one history.
 
-use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
@@ -175,22 +174,10 @@ impl Stage {
     }
 
     /// Waits for the nodes to come together; they then have the same state.
-    pub(crate) fn converge(&mut self) -> Result<Overview, Failure> {
-        let deadline = Instant::now() + CONVERGE_MAX;
-        loop {
-            let overview = self.cluster.wait_healthy(CONVERGE_MAX)?;
-            self.sample(&overview)?;
-            let states: BTreeSet<(u64, u64)> =
-                overview.rows.iter().filter_map(|row| row.status()).map(|status| (status.applied_index.0, status.state_digest)).collect();
-            let positions: BTreeSet<u64> = states.iter().map(|(position, _)| *position).collect();
-            match (positions.len(), states.len()) {
-                (1, 1) => return Ok(overview),
-                (1, _) => return Err(broken("nodes that have applied the same differ")),
-                _ if Instant::now() >= deadline => return Err(Ending::Late.says(format!("no convergence: {}", overview.headline()))),
-                // sleeps because nobody tells us when a node has caught up
-                _ => std::thread::sleep(TURN),
-            }
-        }
+    pub(crate) fn converge(&mut self) -> Result<(), Failure> {
+        let converged = self.cluster.converge(CONVERGE_MAX)?;
+        self.sample(&converged.overview)?;
+        converged.differ.map_or(Ok(()), |why| Err(broken(why)))
     }
 
     /// All of the history must be linearizable; undecided is not enough. How many calls it has.

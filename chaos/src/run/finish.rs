@@ -10,8 +10,6 @@ use super::perform::{now_ns, perform, scan};
 use crate::cluster::Cluster;
 use crate::ending::{Ending, Failure};
 
-/// Between two looks at nodes that have not come together.
-const LOOK: Duration = Duration::from_millis(20);
 /// Of one call, with nothing broken any more.
 const TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -25,7 +23,7 @@ pub(crate) struct End {
 
 /// Waits for the nodes to come together and reads. An error: they did not in time.
 pub(crate) fn finish(cluster: &mut Cluster, ops: &[Op], endpoints: &[String], start: Instant, limit: Duration) -> Result<End, Failure> {
-    let mut wrong = converge(cluster, limit)?;
+    let mut wrong: Vec<String> = cluster.converge(limit)?.differ.into_iter().collect();
     let failed = |error: ClerkError| Ending::Late.says(format!("nothing is broken any more, and a read fails: {error}"));
     let options = Options { timeout: TIMEOUT, ..Options::default() };
     let mut clerk = Clerk::new(endpoints, options.clone()).map_err(failed)?;
@@ -52,28 +50,4 @@ pub(crate) fn finish(cluster: &mut Cluster, ops: &[Op], endpoints: &[String], st
         }
     }
     Ok(End { reads, wrong })
-}
-
-/// All nodes have applied the same, and their digests say so.
-fn converge(cluster: &mut Cluster, limit: Duration) -> Result<Vec<String>, Failure> {
-    let deadline = Instant::now() + limit;
-    loop {
-        let overview = cluster.wait_healthy(limit)?;
-        let states: BTreeSet<(u64, String)> = overview
-            .rows
-            .iter()
-            .filter_map(|row| row.status())
-            .map(|status| (status.applied_index.0, format!("{:?}", status.state_digest)))
-            .collect();
-        let positions: BTreeSet<u64> = states.iter().map(|(position, _)| *position).collect();
-        if positions.len() == 1 {
-            let differ = states.len() > 1;
-            return Ok(differ.then(|| format!("nodes that have applied the same differ: {states:?}")).into_iter().collect());
-        }
-        if Instant::now() >= deadline {
-            return Err(Ending::Late.says(format!("the nodes have not come together within {limit:?}: {}", overview.headline())));
-        }
-        // sleeps because nobody tells us when a node has caught up
-        std::thread::sleep(LOOK);
-    }
 }
