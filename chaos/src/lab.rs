@@ -15,8 +15,6 @@ use std::time::{Duration, Instant};
 
 use clap::Args;
 
-use self::generic::Generic;
-use self::puts::Fight;
 use self::stage::Stage;
 use crate::ending::{Ending, Failure};
 
@@ -39,9 +37,21 @@ pub(crate) struct Length {
     pub(crate) load: Duration,
 }
 
+/// What the common drivers are told of a case.
+#[derive(Clone, Copy)]
+pub(crate) struct Terms {
+    pub(crate) clients: usize,
+    pub(crate) servers: usize,
+    pub(crate) unreliable: bool,
+    pub(crate) restarts: bool,
+    pub(crate) partitions: bool,
+    pub(crate) random_keys: bool,
+    pub(crate) max_log: MaxLog,
+}
+
 enum Driver {
-    Generic(Generic),
-    Fight(Fight),
+    Appends(Terms),
+    Fight(Terms),
     OnePartition { conditional: bool },
     LeaderFailure,
     LeaderPartition,
@@ -53,40 +63,44 @@ type MaxLog = Option<u64>;
 const NEVER: MaxLog = None;
 const LABS: MaxLog = Some(1000);
 
-/// Of K-A and K-B: clients, servers, unreliable, restarts, partitions, random keys, limit on the log.
-const fn generic(clients: usize, servers: usize, flags: [bool; 4], max_log: MaxLog) -> Driver {
+/// Clients, servers, unreliable, restarts, partitions, random keys, limit on the log.
+const fn terms(clients: usize, servers: usize, flags: [bool; 4], max_log: MaxLog) -> Terms {
     let [unreliable, restarts, partitions, random_keys] = flags;
-    Driver::Generic(Generic { clients, servers, unreliable, restarts, partitions, random_keys, max_log })
+    Terms { clients, servers, unreliable, restarts, partitions, random_keys, max_log }
 }
 
-/// Of M-K, in the same order.
+/// Of K-A and K-B.
+const fn appends(clients: usize, servers: usize, flags: [bool; 4], max_log: MaxLog) -> Driver {
+    Driver::Appends(terms(clients, servers, flags, max_log))
+}
+
+/// Of M-K.
 const fn fight(clients: usize, servers: usize, flags: [bool; 4], max_log: MaxLog) -> Driver {
-    let [unreliable, restarts, partitions, random_keys] = flags;
-    Driver::Fight(Fight { clients, servers, unreliable, restarts, partitions, random_keys, max_log })
+    Driver::Fight(terms(clients, servers, flags, max_log))
 }
 
 const N: bool = false;
 const Y: bool = true;
 
 const CASES: [(&str, Driver); 37] = [
-    ("K-A1", generic(1, 5, [N, N, N, N], NEVER)),
-    ("K-A3", generic(5, 5, [N, N, N, N], NEVER)),
-    ("K-A4", generic(5, 5, [Y, N, N, N], NEVER)),
+    ("K-A1", appends(1, 5, [N, N, N, N], NEVER)),
+    ("K-A3", appends(5, 5, [N, N, N, N], NEVER)),
+    ("K-A4", appends(5, 5, [Y, N, N, N], NEVER)),
     ("K-A6", Driver::OnePartition { conditional: false }),
-    ("K-A7", generic(1, 5, [N, N, Y, N], NEVER)),
-    ("K-A8", generic(5, 5, [N, N, Y, N], NEVER)),
-    ("K-A9", generic(1, 5, [N, Y, N, N], NEVER)),
-    ("K-A10", generic(5, 5, [N, Y, N, N], NEVER)),
-    ("K-A11", generic(5, 5, [Y, Y, N, N], NEVER)),
-    ("K-A12", generic(5, 5, [N, Y, Y, N], NEVER)),
-    ("K-A13", generic(5, 5, [Y, Y, Y, N], NEVER)),
-    ("K-A14", generic(15, 7, [Y, Y, Y, Y], NEVER)),
-    ("K-B4", generic(1, 5, [N, Y, N, N], LABS)),
-    ("K-B5", generic(20, 5, [N, Y, N, N], LABS)),
-    ("K-B6", generic(5, 5, [Y, N, N, N], LABS)),
-    ("K-B7", generic(5, 5, [Y, Y, N, N], LABS)),
-    ("K-B8", generic(5, 5, [Y, Y, Y, N], LABS)),
-    ("K-B9", generic(15, 7, [Y, Y, Y, Y], LABS)),
+    ("K-A7", appends(1, 5, [N, N, Y, N], NEVER)),
+    ("K-A8", appends(5, 5, [N, N, Y, N], NEVER)),
+    ("K-A9", appends(1, 5, [N, Y, N, N], NEVER)),
+    ("K-A10", appends(5, 5, [N, Y, N, N], NEVER)),
+    ("K-A11", appends(5, 5, [Y, Y, N, N], NEVER)),
+    ("K-A12", appends(5, 5, [N, Y, Y, N], NEVER)),
+    ("K-A13", appends(5, 5, [Y, Y, Y, N], NEVER)),
+    ("K-A14", appends(15, 7, [Y, Y, Y, Y], NEVER)),
+    ("K-B4", appends(1, 5, [N, Y, N, N], LABS)),
+    ("K-B5", appends(20, 5, [N, Y, N, N], LABS)),
+    ("K-B6", appends(5, 5, [Y, N, N, N], LABS)),
+    ("K-B7", appends(5, 5, [Y, Y, N, N], LABS)),
+    ("K-B8", appends(5, 5, [Y, Y, Y, N], LABS)),
+    ("K-B9", appends(15, 7, [Y, Y, Y, Y], LABS)),
     ("M-R3", Driver::LeaderFailure),
     ("M-R4", Driver::LeaderPartition),
     ("M-K4", fight(5, 5, [Y, N, N, N], NEVER)),
@@ -126,8 +140,8 @@ pub(crate) fn lab(args: &LabArgs) -> Result<Ending, Failure> {
     };
     let start = Instant::now();
     let told = match driver {
-        Driver::Generic(generic) => generic.run(length(5), seed)?,
-        Driver::Fight(fight) => fight.run(length(1), seed)?,
+        Driver::Appends(terms) => generic::run(terms, length(5), seed)?,
+        Driver::Fight(terms) => puts::run(terms, length(1), seed)?,
         Driver::OnePartition { conditional } => partition::one_partition(*conditional, seed)?,
         Driver::LeaderFailure => counter::leader_failure(seed)?,
         Driver::LeaderPartition => counter::leader_partition(seed)?,

@@ -1,75 +1,42 @@
 //! The labs' common driver of K-A and K-B: clients append and read, for three rounds; every acknowledged append is there in the end, once
 //! and in order.
 
-use std::time::Duration;
-
 use checker::{Call, Outcome};
 use fastrand::Rng;
 
 use super::stage::{Caller, Stop};
-use super::{Length, MaxLog, Stage, broken};
+use super::{Length, Stage, Terms, broken};
 use crate::ending::Failure;
 
-pub(crate) struct Generic {
-    pub(crate) clients: usize,
-    pub(crate) servers: usize,
-    pub(crate) unreliable: bool,
-    pub(crate) restarts: bool,
-    pub(crate) partitions: bool,
-    pub(crate) random_keys: bool,
-    pub(crate) max_log: MaxLog,
-}
-
-impl Generic {
-    pub(crate) fn run(&self, length: Length, seed: u64) -> Result<String, Failure> {
-        let mut stage = Stage::new(self.servers, self.unreliable, self.max_log, seed)?;
-        let mut appends = 0;
-        for round in 0..length.rounds {
-            let stop = Stop::default();
-            let mut clients = Vec::new();
-            for number in 0..self.clients {
-                let random = Rng::with_seed(seed ^ (round << 32) ^ number as u64);
-                let client = Client { caller: stage.client(number), number, all: self.clients, random, stop: stop.clone(), written: 0 };
-                let random_keys = self.random_keys;
-                let work = move || if random_keys { client.any_key() } else { client.own_key() };
-                clients.push(stage.spawn(["c1", "c2"][number % 2], work)?);
-            }
-            if self.partitions {
-                stage.pass(Duration::from_secs(1))?;
-                stage.partition_for(length.load)?;
-                stop.now();
-                stage.pass(Duration::from_secs(1))?;
-            } else {
-                stage.pass(length.load)?;
-                stop.now();
-            }
-            if self.restarts {
-                stage.restart_all()?;
-            }
-            // Whoever is still inside a call gets it finished by retrying.
-            let mut written = Vec::new();
-            for client in clients {
-                while !client.is_over() {
-                    stage.pass(Duration::from_millis(20))?;
-                }
-                written.push(client.end()?);
-            }
-            let mut independent = stage.client(self.clients);
-            for (client, written) in written.iter().enumerate() {
-                let value = read(&mut independent, &client.to_string())?;
-                appends += written;
-                if !self.random_keys && value != tokens(client, *written) {
-                    return Err(broken(format!("client {client} has appended {written} tokens, and its key holds {value:?}")));
-                }
+pub(crate) fn run(terms: &Terms, length: Length, seed: u64) -> Result<String, Failure> {
+    let mut stage = Stage::new(terms.servers, terms.unreliable, terms.max_log, seed)?;
+    let mut appends = 0;
+    for round in 0..length.rounds {
+        let stop = Stop::default();
+        let mut clients = Vec::new();
+        for number in 0..terms.clients {
+            let random = Rng::with_seed(seed ^ (round << 32) ^ number as u64);
+            let client = Client { caller: stage.client(number), number, all: terms.clients, random, stop: stop.clone(), written: 0 };
+            let random_keys = terms.random_keys;
+            let work = move || if random_keys { client.any_key() } else { client.own_key() };
+            clients.push(stage.spawn(["c1", "c2"][number % 2], work)?);
+        }
+        let written = stage.round(terms, length.load, &stop, clients)?;
+        let mut independent = stage.client(terms.clients);
+        for (client, written) in written.iter().enumerate() {
+            let value = read(&mut independent, &client.to_string())?;
+            appends += written;
+            if !terms.random_keys && value != tokens(client, *written) {
+                return Err(broken(format!("client {client} has appended {written} tokens, and its key holds {value:?}")));
             }
         }
-        stage.converge()?;
-        let calls = stage.judge()?;
-        if appends < self.clients * 2 {
-            return Err(broken(format!("{appends} appends of {} clients exercise nothing", self.clients)));
-        }
-        Ok(format!("{} rounds, {calls} calls, {appends} appends, longest log {} bytes", length.rounds, stage.longest_log()))
     }
+    stage.converge()?;
+    let calls = stage.judge()?;
+    if appends < terms.clients * 2 {
+        return Err(broken(format!("{appends} appends of {} clients exercise nothing", terms.clients)));
+    }
+    Ok(format!("{} rounds, {calls} calls, {appends} appends, longest log {} bytes", length.rounds, stage.longest_log()))
 }
 
 fn token(client: usize, count: usize) -> String {

@@ -2,21 +2,10 @@
 
 use checker::{Answer, Outcome};
 use fastrand::Rng;
-use std::time::Duration;
 
 use super::stage::{Caller, Stop};
-use super::{Length, MaxLog, Stage, broken};
+use super::{Length, Stage, Terms, broken};
 use crate::ending::Failure;
-
-pub(crate) struct Fight {
-    pub(crate) clients: usize,
-    pub(crate) servers: usize,
-    pub(crate) unreliable: bool,
-    pub(crate) restarts: bool,
-    pub(crate) partitions: bool,
-    pub(crate) random_keys: bool,
-    pub(crate) max_log: MaxLog,
-}
 
 /// Of the cases with random keys.
 const KEYS: usize = 100;
@@ -29,57 +18,39 @@ struct Told {
     maybe: u64,
 }
 
-impl Fight {
-    pub(crate) fn run(&self, length: Length, seed: u64) -> Result<String, Failure> {
-        let mut stage = Stage::new(self.servers, self.unreliable, self.max_log, seed)?;
-        let keys = if self.random_keys { KEYS } else { 1 };
-        let mut all = Told::default();
-        for round in 0..length.rounds {
-            let stop = Stop::default();
-            let mut clients = Vec::new();
-            for number in 0..self.clients {
-                let random = Rng::with_seed(seed ^ (round << 32) ^ number as u64);
-                let client = Client { caller: stage.client(number), name: format!("{round} {number}"), keys, random, stop: stop.clone() };
-                clients.push(stage.spawn(["c1", "c2"][number % 2], move || client.fight())?);
-            }
-            if self.partitions {
-                stage.pass(Duration::from_secs(1))?;
-                stage.partition_for(length.load)?;
-                stop.now();
-                stage.pass(Duration::from_secs(1))?;
-            } else {
-                stage.pass(length.load)?;
-                stop.now();
-            }
-            if self.restarts {
-                stage.restart_all()?;
-            }
-            for client in clients {
-                while !client.is_over() {
-                    stage.pass(Duration::from_millis(20))?;
-                }
-                let told = client.end()?;
-                all = Told { done: all.done + told.done, refused: all.refused + told.refused, maybe: all.maybe + told.maybe };
-            }
-            let mut independent = stage.client(self.clients);
-            let mut versions = 0;
-            for key in 0..keys {
-                versions += independent.get(&name(key))?.map_or(0, |(version, _)| version);
-            }
-            if versions < all.done || versions > all.done + all.maybe {
-                return Err(broken(format!("{} puts succeeded, {} maybe, and the versions add up to {versions}", all.done, all.maybe)));
-            }
-            stage.judge()?;
+pub(crate) fn run(terms: &Terms, length: Length, seed: u64) -> Result<String, Failure> {
+    let mut stage = Stage::new(terms.servers, terms.unreliable, terms.max_log, seed)?;
+    let keys = if terms.random_keys { KEYS } else { 1 };
+    let mut all = Told::default();
+    for round in 0..length.rounds {
+        let stop = Stop::default();
+        let mut clients = Vec::new();
+        for number in 0..terms.clients {
+            let random = Rng::with_seed(seed ^ (round << 32) ^ number as u64);
+            let client = Client { caller: stage.client(number), name: format!("{round} {number}"), keys, random, stop: stop.clone() };
+            clients.push(stage.spawn(["c1", "c2"][number % 2], move || client.fight())?);
         }
-        stage.converge()?;
-        let calls = stage.judge()?;
-        if all.done < self.clients as u64 {
-            return Err(broken(format!("{} puts of {} clients exercise nothing", all.done, self.clients)));
+        for told in stage.round(terms, length.load, &stop, clients)? {
+            all = Told { done: all.done + told.done, refused: all.refused + told.refused, maybe: all.maybe + told.maybe };
         }
-        let Told { done, refused, maybe } = all;
-        let log = stage.longest_log();
-        Ok(format!("{} rounds, {calls} calls, {done} puts, {refused} refused, {maybe} maybe, longest log {log} bytes", length.rounds))
+        let mut independent = stage.client(terms.clients);
+        let mut versions = 0;
+        for key in 0..keys {
+            versions += independent.get(&name(key))?.map_or(0, |(version, _)| version);
+        }
+        if versions < all.done || versions > all.done + all.maybe {
+            return Err(broken(format!("{} puts succeeded, {} maybe, and the versions add up to {versions}", all.done, all.maybe)));
+        }
+        stage.judge()?;
     }
+    stage.converge()?;
+    let calls = stage.judge()?;
+    if all.done < terms.clients as u64 {
+        return Err(broken(format!("{} puts of {} clients exercise nothing", all.done, terms.clients)));
+    }
+    let Told { done, refused, maybe } = all;
+    let log = stage.longest_log();
+    Ok(format!("{} rounds, {calls} calls, {done} puts, {refused} refused, {maybe} maybe, longest log {log} bytes", length.rounds))
 }
 
 fn name(key: usize) -> String {

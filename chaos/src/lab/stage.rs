@@ -9,7 +9,7 @@ use checker::{Answer, Call, History, Limits, Op, Outcome, Verdict};
 use fastrand::Rng;
 use kvcli::{Ask, Clerk, Expectation, Options as ClerkOptions, Overview};
 
-use super::{MaxLog, broken};
+use super::{MaxLog, Terms, broken};
 use crate::cluster::{Cluster, Options};
 use crate::ending::{Ending, Failure};
 use crate::fault::Fault;
@@ -143,6 +143,31 @@ impl Stage {
             self.pass(period.min(end.saturating_duration_since(Instant::now())))?;
         }
         cut.map_or(Ok(()), |id| self.heal(id))
+    }
+
+    /// A round of the common drivers, with clients that work already: they load the nodes for so long, under partitions if the case has
+    /// them, and are told to stop; then all nodes are restarted if it says so. Whoever is still inside a call gets it finished by retrying.
+    pub(crate) fn round<T>(&mut self, terms: &Terms, load: Duration, stop: &Stop, clients: Vec<Work<T>>) -> Result<Vec<T>, Failure> {
+        if terms.partitions {
+            self.pass(Duration::from_secs(1))?;
+            self.partition_for(load)?;
+            stop.now();
+            self.pass(Duration::from_secs(1))?;
+        } else {
+            self.pass(load)?;
+            stop.now();
+        }
+        if terms.restarts {
+            self.restart_all()?;
+        }
+        let mut ended = Vec::new();
+        for client in clients {
+            while !client.is_over() {
+                self.pass(Duration::from_millis(20))?;
+            }
+            ended.push(client.end()?);
+        }
+        Ok(ended)
     }
 
     /// A client on a host of its own, whose first idea of who is first is its own.
