@@ -52,6 +52,7 @@ pub(crate) struct Terms {
 enum Driver {
     Appends(Terms),
     Fight(Terms),
+    OneKey,
     OnePartition { conditional: bool },
     LeaderFailure,
     LeaderPartition,
@@ -82,10 +83,11 @@ const fn fight(clients: usize, servers: usize, flags: [bool; 4], max_log: MaxLog
 const N: bool = false;
 const Y: bool = true;
 
-const CASES: [(&str, Driver); 37] = [
+const CASES: [(&str, Driver); 38] = [
     ("K-A1", appends(1, 5, [N, N, N, N], NEVER)),
     ("K-A3", appends(5, 5, [N, N, N, N], NEVER)),
     ("K-A4", appends(5, 5, [Y, N, N, N], NEVER)),
+    ("K-A5", Driver::OneKey),
     ("K-A6", Driver::OnePartition { conditional: false }),
     ("K-A7", appends(1, 5, [N, N, Y, N], NEVER)),
     ("K-A8", appends(5, 5, [N, N, Y, N], NEVER)),
@@ -142,6 +144,7 @@ pub(crate) fn lab(args: &LabArgs) -> Result<Ending, Failure> {
     let told = match driver {
         Driver::Appends(terms) => generic::run(terms, length(5), seed)?,
         Driver::Fight(terms) => puts::run(terms, length(1), seed)?,
+        Driver::OneKey => generic::one_key(seed)?,
         Driver::OnePartition { conditional } => partition::one_partition(*conditional, seed)?,
         Driver::LeaderFailure => counter::leader_failure(seed)?,
         Driver::LeaderPartition => counter::leader_partition(seed)?,

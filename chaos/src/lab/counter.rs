@@ -90,16 +90,9 @@ pub(crate) fn leader_partition(seed: u64) -> Result<String, Failure> {
     let count = stage.spawn("c1", move || increment(&mut client))?.end()?;
     // Ours are retried where the old leader has said that it no longer leads, and they cannot get there: they are answered when their
     // time is up, or, whole again, by the new leader, for good. The labs' leader keeps them waiting and fails them afterwards.
-    let began = Instant::now();
-    while !burst.iter().all(Work::is_over) {
-        if began.elapsed() > PATIENCE + Duration::from_secs(2) {
-            return Err(Ending::Late.says("a decrement was never answered"));
-        }
-        stage.pass(Duration::from_millis(20))?;
-    }
     let mut answered = 0;
-    for work in burst {
-        match work.end()? {
+    for outcome in stage.finish(burst)? {
+        match outcome {
             Outcome::Ok(_) => return Err(broken("a decrement succeeded in the minority")),
             Outcome::Fail | Outcome::Unknown => answered += 1,
         }

@@ -45,9 +45,6 @@ pub(crate) fn run(terms: &Terms, length: Length, seed: u64) -> Result<String, Fa
     }
     stage.converge()?;
     let calls = stage.judge()?;
-    if all.done < terms.clients as u64 {
-        return Err(broken(format!("{} puts of {} clients exercise nothing", all.done, terms.clients)));
-    }
     let Told { done, refused, maybe } = all;
     let log = stage.longest_log();
     Ok(format!("{} rounds, {calls} calls, {done} puts, {refused} refused, {maybe} maybe, longest log {log} bytes", length.rounds))
@@ -70,7 +67,8 @@ impl Client {
     fn fight(mut self) -> Result<Told, Failure> {
         let mut told = Told::default();
         let mut writes = 0;
-        while !self.stop.came() {
+        // However slow the machine is: a client that has put nothing shows nothing.
+        while !self.stop.came() || told.done == 0 {
             let key = name(self.random.usize(..self.keys));
             let seen = self.caller.get(&key)?;
             let version = seen.as_ref().map_or(0, |(version, _)| *version);

@@ -19,6 +19,8 @@ use crate::run::perform::{Ended, now_ns, perform, perform_ask};
 const CONVERGE_MAX: Duration = Duration::from_secs(60);
 /// The labs' limit for one case; a client still inside a call has it retried until then.
 const CALL_MAX: Duration = Duration::from_secs(120);
+/// So long, and a client is stuck: whatever it is in the middle of takes a call or two.
+const FINISH_MAX: Duration = Duration::from_secs(300);
 /// Client hosts.
 const CLIENT_HOSTS: usize = 2;
 /// Between two looks at what time brings.
@@ -160,9 +162,18 @@ impl Stage {
         if terms.restarts {
             self.restart_all()?;
         }
+        self.finish(clients)
+    }
+
+    /// Waits for clients that end by themselves, or have been told to; what they have to say.
+    pub(crate) fn finish<T>(&mut self, clients: Vec<Work<T>>) -> Result<Vec<T>, Failure> {
+        let deadline = Instant::now() + FINISH_MAX;
         let mut ended = Vec::new();
         for client in clients {
             while !client.is_over() {
+                if Instant::now() >= deadline {
+                    return Err(Ending::Late.says(format!("a client has not finished within {FINISH_MAX:?}")));
+                }
                 self.pass(Duration::from_millis(20))?;
             }
             ended.push(client.end()?);
