@@ -1,7 +1,7 @@
 //! The teaching labs' cases on real processes, a network that loses and delays, partitions and restarts: some of them, a round each.
 //! `cargo xtask labs` runs all of them at full length.
 
-use tests::{Ran, host};
+use tests::{Ran, host, programs};
 
 use crate::up::{chaos, lacks};
 
@@ -11,7 +11,11 @@ fn lab(case: &str, name: &str) {
         return;
     }
     let seed = format!("--seed={}", host::seed());
-    let ran = Ran::run(chaos(&["lab", case, "--short", &seed]), b"").expect_code(0);
+    let mut command = chaos(&["lab", case, "--short", &seed]);
+    // It takes the kvnode beside it, else from there: one has to be built, whichever test runs first.
+    let kvnode = programs::kvnode();
+    command.env("PATH", format!("{}:{}", kvnode.parent().expect("a directory").display(), std::env::var("PATH").expect("a path")));
+    let ran = Ran::run(command, b"").expect_code(0);
     let said = String::from_utf8_lossy(&ran.stdout).into_owned();
     host::report(said.lines().last().unwrap_or_default());
     assert!(said.contains(&format!("{case} passed in ")), "{said}");
