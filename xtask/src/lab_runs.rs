@@ -3,9 +3,9 @@
 use std::process::{Command, Stdio};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 
-use crate::{cargo, shell, target_dir};
+use crate::{cargo, labs, shell, target_dir};
 
 const USAGE: &str = "usage: cargo xtask labs [--list | --short] [--seed N] [ID...]";
 
@@ -33,17 +33,21 @@ impl Options {
     }
 }
 
-/// With `--short` these: one of each driver, with everything that can go wrong at once, in a few minutes.
-const SHORT: [&str; 12] = ["K-A4", "K-A6", "K-A8", "K-A13", "K-A14", "K-B8", "K-B9", "M-R4", "M-K5", "M-K13", "M-K21", "M-L4"];
+/// With `--short` these: each driver, with everything that can go wrong at once, in a few minutes. Cases that are tests too (K-A6, K-A13,
+/// K-B9, M-R3, M-R4, M-K21, M-L4) are not among them.
+const SHORT: [&str; 9] = ["K-A4", "K-A5", "K-A8", "K-A14", "K-B8", "M-K5", "M-K13", "M-K22", "M-L3"];
 
 pub(crate) fn run(options: &Options) -> Result<()> {
     println!("seed={}", options.seed);
-    shell::run(cargo().args(["build", "--release", "-p", "kvnode", "-p", "chaos", "--bins"]))?;
-    let chaos = target_dir().join("release").join("chaos");
+    // The short ones with the programs that the tests have built already.
+    let (profile, flags) = if options.short { ("debug", &[][..]) } else { ("release", &["--release"][..]) };
+    shell::run(cargo().args(["build", "-p", "kvnode", "-p", "chaos", "--bins"]).args(flags))?;
+    let chaos = target_dir().join(profile).join("chaos");
     let list = Command::new(&chaos).args(["lab", "list"]).output().context("cannot run chaos")?;
     let all: Vec<String> = String::from_utf8_lossy(&list.stdout).lines().map(str::to_owned).collect();
+    ensure!(labs::runs()? == all.iter().cloned().collect(), "`chaos lab list` and what `labs --list` takes for it differ: {all:?}");
     if let Some(unknown) = options.ids.iter().find(|id| !all.contains(id)) {
-        bail!("no case {unknown} on real processes: `cargo xtask labs --list` says where each is tested");
+        bail!("no run of {unknown}: `cargo xtask labs --list` says where each is tested");
     }
     let wanted = |id: &&String| match (options.ids.is_empty(), options.short) {
         (false, _) => options.ids.contains(id),

@@ -1,4 +1,4 @@
-//! The teaching labs' cases (`tests/lab-cases.tsv`) and the tests that stand for them: none may be missing, and no test imaginary.
+//! The teaching labs' cases (`tests/lab-cases.tsv`), and the tests and runs that stand for them: none may be missing, and none imaginary.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -15,7 +15,9 @@ struct Case {
 }
 
 /// Where a case is tested. Other rows say `later` or `not applicable`, and the note says when or why.
-const TIERS: [&str; 4] = ["script", "unit", "simulation", "real"];
+const TIERS: [&str; 5] = ["script", "unit", "simulation", "real", RUN];
+/// On real processes, by `cargo xtask labs ID` and not by a test.
+const RUN: &str = "run";
 
 pub(crate) fn list() -> Result<()> {
     for case in table()? {
@@ -24,9 +26,11 @@ pub(crate) fn list() -> Result<()> {
     check()
 }
 
-/// Fails on a test that does not exist, an id that is missing or strange, and a row that must have a test by now and has none.
+/// Fails on a test or run that does not exist, a run that is not in the table, an id that is missing or strange, and a row that must have
+/// a test by now and has none.
 pub(crate) fn check() -> Result<()> {
     let tests = test_names()?;
+    let runs = runs()?;
     let mut wrong = Vec::new();
     let mut seen = BTreeMap::new();
     for case in table()? {
@@ -38,6 +42,8 @@ pub(crate) fn check() -> Result<()> {
             "later" | "not applicable" if test == "-" && !note.is_empty() => {}
             "later" | "not applicable" => wrong.push(format!("{id}: {tier}, but test is not `-` or the note does not say why")),
             known if !TIERS.contains(&known) => wrong.push(format!("{id}: no such tier: {tier}")),
+            RUN if !runs.contains(id) || *test != command(id) => wrong.push(format!("{id}: no such run: {test}")),
+            RUN => {}
             // A story in a file, or a function marked `#[test]`.
             _ if test.contains('/') && root().join(test).is_file() => {}
             _ if !tests.contains(test.as_str()) => wrong.push(format!("{id}: no such test: {test}")),
@@ -64,14 +70,24 @@ pub(crate) fn check() -> Result<()> {
             wrong.push(format!("{id}: must be tested in simulation by now"));
         }
     }
+    for id in real_ids() {
+        if seen.get(&id).is_some_and(|tiers| !tiers.contains("real") && !tiers.contains(RUN)) {
+            wrong.push(format!("{id}: must be tested on real processes by now"));
+        }
+    }
+    for id in runs.iter().filter(|id| seen.get(*id).is_some_and(|tiers| !tiers.contains(RUN))) {
+        wrong.push(format!("{id}: `{}` runs it, and no row says so", command(id)));
+    }
     let known: BTreeSet<String> = all_ids().collect();
+    wrong.extend(runs.difference(&known).map(|id| format!("{id}: `{}` runs it, and there is no such case", command(id))));
     wrong.extend(seen.keys().filter(|id| !known.contains(*id)).map(|id| format!("{id}: no such case")));
     if !wrong.is_empty() {
         bail!("tests/lab-cases.tsv:\n{}", wrong.join("\n"));
     }
     let tested = seen.values().filter(|tiers| tiers.iter().any(|tier| TIERS.contains(&tier.as_str()))).count();
     let simulated = seen.values().filter(|tiers| tiers.contains("simulation")).count();
-    println!("labs: {} cases, {tested} of them tested so far, {simulated} in virtual time", seen.len());
+    let real = seen.values().filter(|tiers| tiers.contains("real") || tiers.contains(RUN)).count();
+    println!("labs: {} cases, {tested} of them tested so far, {simulated} in virtual time, {real} on real processes", seen.len());
     Ok(())
 }
 
@@ -86,6 +102,23 @@ fn table() -> Result<Vec<Case>> {
         }
     }
     Ok(cases)
+}
+
+fn command(id: &str) -> String {
+    format!("cargo xtask labs {id}")
+}
+
+/// The cases that `chaos lab` runs, as its source has them: a build would be a long way to a list.
+pub(crate) fn runs() -> Result<BTreeSet<String>> {
+    collect_runs(&read("chaos/src/lab.rs")?)
+}
+
+fn collect_runs(text: &str) -> Result<BTreeSet<String>> {
+    let lines = text.lines().skip_while(|line| !line.starts_with("const CASES: ")).skip(1).take_while(|line| *line != "];");
+    let runs: BTreeSet<String> =
+        lines.filter_map(|line| line.trim().strip_prefix("(\"")?.split_once('"')).map(|(id, _)| id.to_owned()).collect();
+    ensure!(!runs.is_empty(), "chaos/src/lab.rs: no list of cases");
+    Ok(runs)
 }
 
 /// Every function marked `#[test]` in the workspace's sources.
@@ -156,9 +189,22 @@ fn simulated_ids() -> impl Iterator<Item = String> {
     raft.into_iter().chain(clients).flat_map(|(family, count)| ids(family, 1..=count))
 }
 
+/// Those that must run on real processes, as a test or by `cargo xtask labs`.
+fn real_ids() -> impl Iterator<Item = String> {
+    [("K-A", 14), ("K-B", 9), ("M-R", 8), ("M-K", 22), ("M-L", 4)].into_iter().flat_map(|(family, count)| ids(family, 1..=count))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_runs_are_those_of_the_list() {
+        let text = "const OTHER: [(&str, u8); 1] = [\n    (\"X-1\", 1),\n];\nconst CASES: [(&str, Driver); 2] = [\n    (\"K-A1\", appends(1)),\n    \
+            // why\n    (\"M-L4\", lock(\"x\")),\n];\n    (\"K-A9\", 1),\n";
+        assert_eq!(collect_runs(text).expect("a list").into_iter().collect::<Vec<_>>(), ["K-A1", "M-L4"]);
+        assert!(collect_runs("no list").is_err());
+    }
 
     #[test]
     fn only_functions_marked_as_tests_are_tests() {
@@ -173,6 +219,6 @@ mod tests {
         let all: Vec<String> = all_ids().collect();
         let distinct: BTreeSet<&String> = all.iter().collect();
         assert_eq!((all.len(), distinct.len()), (28 + 25 + 34 + 79 + 17 + 32, all.len()));
-        assert!(due_ids().chain(simulated_ids()).all(|id| distinct.contains(&id)));
+        assert!(due_ids().chain(simulated_ids()).chain(real_ids()).all(|id| distinct.contains(&id)));
     }
 }

@@ -23,7 +23,7 @@ usage: cargo xtask JOB
   demo [ARGS]                     build release kvnode and kvcli, then `kvcli demo ARGS`: a cluster to try out
   test [--no-install] [FILTER]    every tier of tests; `--seed N` repeats a run's draws
   check [--no-install]            formatting, lints, documentation, tidiness, then `test`: what CI runs
-  labs [--short] [--seed N] [ID...]  the teaching labs' cases on real processes, at full length; `--list`: the tests that stand for each
+  labs [--short] [--seed N] [ID...]  the teaching labs' cases on real processes, at full length; `--list`: what tests or runs each
   mutants [--seed N] [NAME...]    patches that break one rule each: every one must be caught by the test it names
   explore [--depth N] [MODEL]     every order of events around raft, to a depth; prints how many states
   simulate [--seed N] [--seconds S]  whole clusters from fresh seeds, for 600 s: what the tests may not have met yet
