@@ -4,7 +4,7 @@
 use std::io::Write;
 
 /// Whether the test called `name` must stay away because the host lacks `facility` (`ptrace`, `netns`, `mount`, `iptables`,
-/// `ipv6`, `systemd-analyze`, `tun`, `userns`). If so this says it, on the terminal and to the run's table.
+/// `ipv6`, `systemd`, `systemd-analyze`, `tun`, `userns`). If so this says it, on the terminal and to the run's table.
 #[must_use]
 pub fn lacks(facility: &str, name: &str) -> bool {
     let lacks = std::env::var("KVRAFT_HOST_LACKS").unwrap_or_default();

@@ -22,6 +22,7 @@ pub mod firewall; // packets that vanish
 pub mod host; // what this machine lacks
 pub mod load; // clients that append, and what became of every append
 pub mod lossy; // ways on which answers get lost
+pub mod machine; // one with a systemd of its own
 pub mod place; // addresses and directories that no other test has
 pub mod process; // children that die with us
 pub mod programs; // the binaries under test

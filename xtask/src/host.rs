@@ -15,13 +15,14 @@ struct Tool {
     works: fn() -> bool,
 }
 
-const TOOLS: [Tool; 7] = [
+const TOOLS: [Tool; 8] = [
     Tool { facility: "iptables", program: "iptables", package: "iptables", works: || shell::output("iptables", &["-w", "-S"]).is_some() },
     Tool { facility: "mount", program: "unshare", package: "util-linux", works: mount_works },
     Tool { facility: "netns", program: "ip", package: "iproute2", works: netns_works },
     Tool { facility: "tun", program: "ip", package: "iproute2", works: tun_works },
     Tool { facility: "userns", program: "setpriv", package: "util-linux", works: userns_works },
     Tool { facility: "ptrace", program: "strace", package: "strace", works: strace_works },
+    Tool { facility: "systemd", program: "systemctl", package: "systemd", works: systemd_works },
     Tool {
         facility: "systemd-analyze",
         program: "systemd-analyze",
@@ -134,6 +135,16 @@ fn userns_works() -> bool {
 /// A file system of our own, in a namespace that nobody else sees and that ends with its last process.
 fn mount_works() -> bool {
     shell::output("unshare", &["--mount", "mount", "-t", "tmpfs", "-o", "size=64k", "kvraft-probe", "/mnt"]).is_some()
+}
+
+/// What a systemd of our own stands on: a layer over this machine's files, and control groups that it may write to.
+fn systemd_works() -> bool {
+    let layer = "mount -t tmpfs probe /mnt; mkdir /mnt/upper /mnt/work /mnt/root
+        mount -t overlay probe -o lowerdir=/,upperdir=/mnt/upper,workdir=/mnt/work /mnt/root";
+    let groups = "if [ $(stat -f -c %T /sys/fs/cgroup) = cgroup2fs ]; then mount -t cgroup2 probe /mnt/root/mnt
+        else mount -t cgroup -o none,name=systemd probe /mnt/root/mnt; fi; test -w /mnt/root/mnt/cgroup.procs";
+    let inside = ["--mount", "--pid", "--fork", "--uts", "--ipc", "--net", "--cgroup", "sh", "-ec"];
+    shell::output("unshare", &[&inside[..], &[&format!("{layer}\n{groups}")]].concat()).is_some()
 }
 
 /// Seccomp, a strict container or Yama let strace start and fail only once it attaches to a stranger: try that.

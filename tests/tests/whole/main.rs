@@ -32,5 +32,6 @@ mod snapshot_room; // a disk with room for the log and none for a snapshot
 mod snapshots; // a short log, fast restarts, laggards caught up
 mod storm; // everything at once
 mod strangers; // bytes that no program of ours would send
+mod systemd; // nodes as services
 mod tour; // what the README shows
 mod values; // keys and values of any bytes, up to their limits
