@@ -70,12 +70,17 @@ pub(crate) fn undo(step: &Undo) -> Result<Effect, Failure> {
             }
         }
         Undo::Start { unit, pid_file, command, since_ms } => {
-            let runs = pid_file.as_deref().is_some_and(|file| nodes::pid_in(file).is_ok());
-            if !runs {
-                start(unit.as_deref(), command.as_deref())?;
-            }
+            // Whoever watches over it may have been faster: systemd, where the unit says `Restart=`.
+            let runs = || nodes::pid_of(pid_file.as_deref(), unit.as_deref()).ok();
+            let up_ms = match runs().and_then(nodes::begun_ms) {
+                Some(begun_ms) => begun_ms,
+                None => {
+                    start(unit.as_deref(), command.as_deref())?;
+                    uptime_ms()
+                }
+            };
             effect.killed = 1;
-            effect.down_ms = uptime_ms().saturating_sub(*since_ms).max(1);
+            effect.down_ms = up_ms.saturating_sub(*since_ms).max(1);
         }
         Undo::DropRule { chain, rule, comment } => effect = rules::remove(chain, rule, comment)?,
         Undo::EndMarked(_) | Undo::MoveBack { .. } | Undo::PutBack { .. } => {}
@@ -158,8 +163,10 @@ impl Here {
             let id = self.journal.begin(step.clone()).map_err(unwritten)?;
             self.begun.push(id);
             signal(pid, if fault == ProcessFault::Pause { Signal::SIGSTOP } else { Signal::SIGKILL })?;
+            if fault != ProcessFault::Pause {
+                node.wait_end(pid)?; // else whoever heals at once could take it for the next one
+            }
             if fault == ProcessFault::Restart {
-                node.wait_end(pid)?;
                 undo(&step)?;
                 self.journal.end(id).map_err(unwritten)?;
             }

@@ -42,6 +42,32 @@ impl Machine {
         machine
     }
 
+    /// The same, with services kvnode@n1 to kvnode@n3 that the commands of the README made, healthy.
+    pub fn with_services() -> Machine {
+        let machine = Machine::start();
+        let readme = std::fs::read_to_string(root().join("README.md")).expect("the README");
+        let section = readme.split("## As a service").nth(1).expect("the section");
+        let commands = section.split("```").nth(1).expect("its commands").trim();
+        // The machine has the programs under test: installing would build others.
+        let commands = commands.strip_prefix("cargo xtask install --prefix /usr\n").expect("it begins with that");
+        for number in 1..=3 {
+            let of = |one: &str| (one.to_owned(), one.replace('1', &number.to_string()));
+            let ours = ["/n1", "--name n1", "@n1"].map(of).into_iter();
+            let ours = ours.chain([("10.0.0.1:7117".to_owned(), format!("10.0.0.{number}:7117"))]);
+            machine.run(&ours.fold(commands.to_owned(), |commands, (one, this)| commands.replace(&one, &this)));
+        }
+        machine.wait_healthy();
+        machine
+    }
+
+    /// Until all services are well.
+    pub fn wait_healthy(&self) {
+        wait_for("all services are well", PATIENCE, || {
+            let ran = self.try_run("kvcli --endpoints 10.0.0.1,10.0.0.2,10.0.0.3 status")?;
+            if ran.code == 0 && ran.stdout.starts_with(b"healthy") { Ok(()) } else { Err(ran.to_string()) }
+        });
+    }
+
     /// Runs a script there as root, in the directory of the sources; it must succeed.
     #[track_caller]
     pub fn run(&self, script: &str) -> String {
@@ -57,6 +83,12 @@ impl Machine {
         command.arg(format!("--wdns={}", root().display()));
         command.args(["sh", "-euc", script]);
         Ok(Ran::run(command, b""))
+    }
+
+    /// What systemd says of a unit, where that is a number.
+    pub fn number(&self, unit: &str, name: &str) -> u64 {
+        let text = self.property(unit, name);
+        text.parse().unwrap_or_else(|_| panic!("{name} of {unit} is {text:?}"))
     }
 
     /// What systemd says of a unit.

@@ -81,11 +81,11 @@ impl Node {
     /// Its process. It must look like a node: a stale pid file may name anybody.
     pub(super) fn pid(&self) -> Result<i32, Failure> {
         let name = &self.name;
-        let pid = match (&self.pid_file, &self.unit) {
-            (Some(file), _) => pid_in(file).map_err(|why| Ending::Inconclusive.says(format!("{name}: {why}")))?,
-            (None, Some(unit)) => unit_pid(unit).map_err(|why| Ending::Inconclusive.says(format!("{name}: {why}")))?,
-            (None, None) => return Err(Ending::Usage.says(format!("{name}: neither pid_file nor unit says where its process is"))),
-        };
+        if self.pid_file.is_none() && self.unit.is_none() {
+            return Err(Ending::Usage.says(format!("{name}: neither pid_file nor unit says where its process is")));
+        }
+        let pid = pid_of(self.pid_file.as_deref(), self.unit.as_deref());
+        let pid = pid.map_err(|why| Ending::Inconclusive.says(format!("{name}: {why}")))?;
         let line = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
         let program = line.split(|byte| *byte == 0).next().map(|word| String::from_utf8_lossy(word).into_owned()).unwrap_or_default();
         if program.rsplit('/').next() != Some("kvnode") {
@@ -118,8 +118,17 @@ impl Node {
     }
 }
 
+/// The process of a node that runs: what its pid file says, or else its unit.
+pub(super) fn pid_of(pid_file: Option<&Path>, unit: Option<&str>) -> Result<i32, String> {
+    match (pid_file, unit) {
+        (Some(file), _) => pid_in(file),
+        (None, Some(unit)) => unit_pid(unit),
+        (None, None) => Err("neither a pid file nor a unit says which process it is".to_owned()),
+    }
+}
+
 /// The process that a file names, if it runs.
-pub(super) fn pid_in(file: &Path) -> Result<i32, String> {
+fn pid_in(file: &Path) -> Result<i32, String> {
     let shown = file.display();
     let text = std::fs::read_to_string(file).map_err(|error| format!("{shown}: {error}"))?;
     let pid = text.trim().parse().map_err(|_| format!("{shown} holds no process id"))?;
@@ -139,6 +148,13 @@ fn unit_pid(unit: &str) -> Result<i32, String> {
 pub(super) fn begun(pid: i32) -> Option<String> {
     let fields = stat(pid)?;
     (fields.first()? != "Z").then(|| fields.get(19).cloned())?
+}
+
+/// The same, in milliseconds since this machine started.
+pub(super) fn begun_ms(pid: i32) -> Option<u64> {
+    let ticks: u64 = begun(pid)?.parse().ok()?;
+    let ticks_per_s = u64::try_from(nix::unistd::sysconf(nix::unistd::SysconfVar::CLK_TCK).ok()??).ok()?;
+    Some(ticks * 1000 / ticks_per_s)
 }
 
 /// Whether a process stands still.

@@ -11,4 +11,5 @@ mod labs; // the labs' cases
 mod links; // between hosts
 mod ordinary; // for somebody who is not root
 mod run; // from a plan to a verdict
+mod services; // nodes that systemd has started
 mod up; // a cluster for a test

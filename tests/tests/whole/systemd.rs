@@ -1,42 +1,19 @@
 //! Nodes as services, installed as the README says, on a machine with a systemd of its own.
 
-use std::path::Path;
-
 use tests::host;
 use tests::machine::Machine;
-use tests::wait::{PATIENCE, wait_for, wait_until};
+use tests::wait::{PATIENCE, wait_until};
 
 const NAMES: [&str; 3] = ["n1", "n2", "n3"];
 
-/// Three services that the commands of the README made.
-fn services() -> Machine {
-    let machine = Machine::start();
-    let readme = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("../README.md")).expect("the README");
-    let section = readme.split("## As a service").nth(1).expect("the section");
-    let commands = section.split("```").nth(1).expect("its commands").trim();
-    // The machine has the programs under test: installing would build others.
-    let commands = commands.strip_prefix("cargo xtask install --prefix /usr\n").expect("it begins with that");
-    for (name, number) in NAMES.iter().zip(1..) {
-        let ours = [("/n1", format!("/{name}")), ("--name n1", format!("--name {name}")), ("@n1", format!("@{name}"))];
-        let ours = ours.into_iter().chain([("10.0.0.1:7117", format!("10.0.0.{number}:7117"))]);
-        machine.run(&ours.fold(commands.to_owned(), |commands, (one, this)| commands.replace(one, &this)));
-    }
-    machine.run(&format!("{KVCLI} --timeout 30s wait"));
-    machine
-}
-
 const KVCLI: &str = "kvcli --endpoints 10.0.0.1,10.0.0.2,10.0.0.3";
-
-fn number(machine: &Machine, name: &str, property: &str) -> u64 {
-    machine.property(&format!("kvnode@{name}"), property).parse().expect("a number")
-}
 
 #[test]
 fn services_as_the_readme_installs_them_serve_come_back_when_killed_and_stop_with_0() {
     if host::lacks("systemd", "services_as_the_readme_installs_them_serve_come_back_when_killed_and_stop_with_0") {
         return;
     }
-    let machine = services();
+    let machine = Machine::with_services();
     machine.run(&format!("{KVCLI} put city Turin"));
     for name in NAMES {
         let unit = format!("kvnode@{name}");
@@ -46,15 +23,12 @@ fn services_as_the_readme_installs_them_serve_come_back_when_killed_and_stop_wit
         assert_eq!(machine.run(&format!("stat -c %U /proc/{pid}")), "kvnode");
         assert_eq!(machine.run(&format!("stat -c '%a %U' /var/lib/kvnode/{name}")), "700 kvnode");
     }
-    let before = number(&machine, "n1", "MainPID");
+    let before = machine.number("kvnode@n1", "MainPID");
     machine.run("systemctl kill --signal=SIGKILL kvnode@n1");
     wait_until("systemd has started it again", PATIENCE, || {
-        number(&machine, "n1", "NRestarts") == 1 && ![0, before].contains(&number(&machine, "n1", "MainPID"))
+        machine.number("kvnode@n1", "NRestarts") == 1 && ![0, before].contains(&machine.number("kvnode@n1", "MainPID"))
     });
-    wait_for("all are well", PATIENCE, || {
-        let ran = machine.try_run(&format!("{KVCLI} status"))?;
-        if ran.code == 0 && ran.stdout.starts_with(b"healthy") { Ok(()) } else { Err(ran.to_string()) }
-    });
+    machine.wait_healthy();
     assert_eq!(machine.run(&format!("{KVCLI} get city")), "Turin");
 
     machine.run("systemctl stop kvnode@n1 kvnode@n2 kvnode@n3");
@@ -72,7 +46,7 @@ fn a_service_with_a_damaged_log_stays_down_and_says_where() {
     if host::lacks("systemd", "a_service_with_a_damaged_log_stays_down_and_says_where") {
         return;
     }
-    let machine = services();
+    let machine = Machine::with_services();
     machine.run(&format!("{KVCLI} put city Turin; systemctl stop kvnode@n1"));
     // A letter of the entry, in the middle of the log.
     machine.run(
