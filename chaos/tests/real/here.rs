@@ -95,11 +95,10 @@ fn a_node_of_this_host_is_cut_off_and_stopped_and_let_go_on() {
         all.extend(words.split(' '));
         foreign.chaos(&all).expect_code(0);
         assert!(foreign.rules().contains("chaos:"), "{}", foreign.rules());
+        // Heartbeats are enough traffic for any rule.
+        wait_until("it has met some packets", PATIENCE, || counted(&foreign));
         if words == "partition n1" {
             wait_until("n1 leads nobody", PATIENCE, || foreign.up.leader() != "n1");
-        } else {
-            // Heartbeats are enough traffic for any rule.
-            wait_until("it has met some packets", PATIENCE, || counted(&foreign));
         }
         let effect = foreign.heal();
         assert!(figure(&effect, figure_name) > 0, "{words}: {effect}");
@@ -107,7 +106,7 @@ fn a_node_of_this_host_is_cut_off_and_stopped_and_let_go_on() {
     }
     let pid = foreign.up.pid("n1");
     let ran = foreign.chaos(&["inject", "pause", "n1", "--for", "300ms", "--json"]).expect_code(0);
-    assert!((290..5000).contains(&figure(&json(&ran)["effect"], "stopped_ms")), "{ran}");
+    assert!(figure(&json(&ran)["effect"], "stopped_ms") >= 290, "{ran}");
     assert!(!is_stopped(pid));
     foreign.up.wait_healthy();
 }
