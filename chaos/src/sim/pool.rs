@@ -81,18 +81,17 @@ mod tests {
     }
 
     #[test]
-    fn after_a_break_nothing_new_is_begun() {
-        let begun = Mutex::new(Vec::new());
+    fn after_a_break_endless_work_ends() {
         let mut taken = Vec::new();
-        let work = |number: u64| {
-            begun.lock().expect("nobody panics").push(number);
-            number
-        };
-        in_order(2, 0.., work, |result| {
-            taken.extend(result);
-            if taken.len() < 10 { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
-        });
+        in_order(
+            2,
+            0..,
+            |number: u64| number,
+            |result| {
+                taken.extend(result);
+                if taken.len() < 10 { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+            },
+        );
         assert_eq!(taken, (0..10).collect::<Vec<_>>());
-        assert!(begun.into_inner().expect("nobody panics").len() < 1_000_000, "endless work ends");
     }
 }
