@@ -82,6 +82,11 @@ impl Host {
         self.lacks.join(",")
     }
 
+    /// Which of these the kernel or the container denies.
+    pub(crate) fn lacks_of(&self, facilities: &[&str]) -> Vec<&'static str> {
+        self.lacks.iter().copied().filter(|lacking| facilities.contains(lacking)).collect()
+    }
+
     /// Installs what is missing, after saying so. An error if we may not; if the installation itself fails, the tests that need the
     /// program will, by name.
     pub(crate) fn install_missing(self, may_install: bool) -> Result<Host> {

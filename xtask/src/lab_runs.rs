@@ -5,6 +5,7 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result, bail, ensure};
 
+use crate::host::Host;
 use crate::{cargo, labs, shell, target_dir};
 
 const USAGE: &str = "usage: cargo xtask labs [--list | --short] [--seed N] [ID...]";
@@ -39,6 +40,11 @@ const SHORT: [&str; 9] = ["K-A4", "K-A5", "K-A8", "K-A14", "K-B8", "M-K5", "M-K1
 
 pub(crate) fn run(options: &Options) -> Result<()> {
     println!("seed={}", options.seed);
+    let lacks = Host::probe().lacks_of(&["netns", "mount", "tun"]);
+    if !lacks.is_empty() {
+        println!("labs: not run: this host lacks {}", lacks.join(", "));
+        return Ok(());
+    }
     // The short ones with the programs that the tests have built already.
     let (profile, flags) = if options.short { ("debug", &[][..]) } else { ("release", &["--release"][..]) };
     shell::run(cargo().args(["build", "-p", "kvnode", "-p", "chaos", "--bins"]).args(flags))?;
