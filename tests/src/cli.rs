@@ -93,9 +93,10 @@ impl fmt::Debug for Ran {
     }
 }
 
-/// `kvcli` with these arguments, to be run.
+/// `kvcli` with these arguments, to be run. Unless they say otherwise it is patient: a machine that is busy may need longer than the default
+/// for an election.
 pub fn kvcli_command<A: AsRef<OsStr>>(args: impl IntoIterator<Item = A>) -> Command {
     let mut command = programs::command(programs::kvcli());
-    command.args(args);
+    command.args(args).env("KVCLI_TIMEOUT", "30s");
     command
 }

@@ -98,7 +98,7 @@ fn a_command_that_names_an_odd_file_is_settled_by_the_line_that_was_printed() {
     let path = cluster.path().join(OsStr::from_bytes(b"it's\xff\n"));
     std::fs::write(&path, b"once,").expect("a file");
     ways.lose_replies(true);
-    let args = ["--endpoints", &ways.endpoints, "--timeout", "1s", "append", "k", "--file"].into_iter().map(OsStr::new);
+    let args = ["--endpoints", &ways.endpoints, "--timeout", "3s", "append", "k", "--file"].into_iter().map(OsStr::new);
     let ran = Ran::kvcli(args.chain([path.as_os_str()])).expect_code(4);
     ways.lose_replies(false);
     let line = ran.stderr.lines().find_map(|line| line.strip_prefix("finish safely with: kvcli ")).unwrap_or_else(|| panic!("{ran}"));
@@ -120,7 +120,7 @@ fn a_token_settles_no_other_command_and_no_other_clusters() {
     kvcli(&["wait", "--all"]).expect_code(0);
     kvcli(&["put", "k", "v"]).expect_code(0);
     ways.lose_replies(true);
-    let unknown = kvcli(&["--timeout", "1s", "cas", "k", "--version", "1", "w"]).expect_code(4);
+    let unknown = kvcli(&["--timeout", "3s", "cas", "k", "--version", "1", "w"]).expect_code(4);
     ways.lose_replies(false);
     let token = unknown.stderr.split_whitespace().skip_while(|word| *word != "--resume").nth(1).expect("a token");
     let before = kvcli(&["dump"]).expect_code(0).stdout;

@@ -47,7 +47,7 @@ fn put_all(raw: &mut Raw, known: Index, mut call: impl FnMut(u64, Index) -> Call
 #[test]
 fn of_100_000_short_lived_sessions_the_newest_65_536_are_kept_and_the_others_refused() {
     let mut random = fastrand::Rng::with_seed(host::seed());
-    let mut cluster = Cluster::start(3);
+    let mut cluster = Cluster::start_calm(3);
     let leader = cluster.leader();
     let (mut raw, welcome) = Raw::client(&cluster.nodes[leader].client_addr);
     let before = cluster.status().term();
@@ -113,7 +113,7 @@ fn of_100_000_short_lived_sessions_the_newest_65_536_are_kept_and_the_others_ref
 
 #[test]
 fn of_4_000_idle_connections_every_one_still_answers() {
-    let cluster = Cluster::start(3);
+    let cluster = Cluster::start_calm(3);
     let leader = cluster.leader();
     let mut crowd = Crowd::at(&cluster, leader, 4_000);
     host::report(format!("4000 connections: the node's resident memory grew by {} KiB", crowd.grown_kib));

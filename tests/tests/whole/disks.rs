@@ -21,7 +21,7 @@ fn the_leader_syncs_between_receiving_a_write_and_acknowledging_it() {
     if host::lacks("ptrace", "the_leader_syncs_between_receiving_a_write_and_acknowledging_it") {
         return;
     }
-    let cluster = Cluster::start(3);
+    let cluster = Cluster::start_calm(3);
     let leader = cluster.leader();
     cluster.kvcli(["put", "warm", "up"]).expect_code(0);
     let strace = Strace::attach(cluster.pid(leader), &cluster.path().join("strace"), &["-e", CALLS, "-s", "4096"]);
@@ -42,11 +42,13 @@ fn one_sync_of_the_leader_serves_many_writes_under_load() {
     if host::lacks("ptrace", "one_sync_of_the_leader_serves_many_writes_under_load") {
         return;
     }
-    let cluster = Cluster::start(3);
+    let cluster = Cluster::start_calm(3);
     let leader = cluster.leader();
     let load = Load::start(&cluster.endpoints(), 32);
     load.wait_progress(200);
-    let strace = Strace::attach(cluster.pid(leader), &cluster.path().join("strace"), &["-e", "trace=fdatasync"]);
+    // A slow disk: on one that takes no time nothing gathers behind a sync, and nothing has to.
+    let slow = ["-e", "trace=fdatasync", "-e", "inject=fdatasync:delay_enter=10000"];
+    let strace = Strace::attach(cluster.pid(leader), &cluster.path().join("strace"), &slow);
     let before = load.done();
     load.wait_progress(600);
     let writes = load.done() - before;

@@ -8,8 +8,8 @@ use tests::{Cluster, host, place};
 fn served_behind(cluster: &Cluster, first: &str, good: usize) {
     let endpoints = format!("{first},{}", cluster.nodes[good].client_addr);
     for value in ["v", "w"] {
-        Ran::kvcli(["--endpoints", &endpoints, "put", "k", value]).expect_code(0);
-        assert_eq!(Ran::kvcli(["--endpoints", &endpoints, "get", "k"]).expect_code(0).stdout, value.as_bytes());
+        Ran::kvcli(["--endpoints", &endpoints, "--timeout", "5s", "put", "k", value]).expect_code(0);
+        assert_eq!(Ran::kvcli(["--endpoints", &endpoints, "--timeout", "5s", "get", "k"]).expect_code(0).stdout, value.as_bytes());
     }
 }
 

@@ -125,7 +125,7 @@ fn kvcli_4_5_and_130_by_answers_that_get_lost() {
 
     // 4: it may have happened.
     ways.lose_replies(true);
-    let unknown = kvcli(&["append", "k", "v", "--timeout", "1s"]).expect_code(4).expect_says(&["unknown", "finish safely with: kvcli"]);
+    let unknown = kvcli(&["append", "k", "v", "--timeout", "3s"]).expect_code(4).expect_says(&["unknown", "finish safely with: kvcli"]);
     // 3: a read never is unknown.
     expect(3, kvcli(&["get", "k", "--timeout", "1s"]), &["not done, safe to retry"]);
 

@@ -133,7 +133,7 @@ fn scans_of_clients_that_hang_up_while_they_wait_are_opened_for_nobody() {
     last.request(1, &Request::GetStale { key: b"a" });
     last.reply();
     others().for_each(|number| cluster.resume(number));
-    let dump = cluster.kvcli_at([leader], ["--timeout", "10s", "dump"]).expect_code(0);
+    let dump = cluster.kvcli_at([leader], ["--timeout", "60s", "dump"]).expect_code(0);
     assert!(dump.stdout.len() > 600_000);
 }
 

@@ -1,6 +1,6 @@
 //! The labs' lock, made of conditional puts alone (rows M-L): a key that names its holder, or nobody.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use kvcli::{Clerk, Expectation, Options, WriteOutcome};
@@ -40,7 +40,7 @@ fn put_at(clerk: &mut Clerk, key: &str, version: u64, value: &str) -> bool {
 }
 
 /// Takes the lock and gives it back until told to stop; how often.
-fn enter_and_leave(client: usize, endpoints: &str, stop: &AtomicBool) -> u64 {
+fn enter_and_leave(client: usize, endpoints: &str, stop: &AtomicBool, done: &AtomicU64) -> u64 {
     let (mut clerk, me) = (clerk(endpoints), format!("client {client}"));
     let mut entries = 0;
     while !stop.load(Ordering::Relaxed) {
@@ -58,21 +58,24 @@ fn enter_and_leave(client: usize, endpoints: &str, stop: &AtomicBool) -> u64 {
         assert!(put_at(&mut clerk, GUARD, version + 1, ""), "{me} was not alone");
         assert!(put_at(&mut clerk, LOCK, taken, ""), "the lock is {me}'s to give back");
         entries += 1;
+        done.fetch_add(1, Ordering::Relaxed);
     }
     entries
 }
 
 fn lock_and_unlock(clients: usize) {
     let cluster = Cluster::start(3);
-    let (endpoints, stop) = (cluster.endpoints(), AtomicBool::new(false));
+    let (endpoints, stop, done) = (cluster.endpoints(), AtomicBool::new(false), AtomicU64::new(0));
     let entries: u64 = std::thread::scope(|scope| {
-        let clients: Vec<_> = (0..clients)
+        let clients = (0..clients)
             .map(|client| {
-                let (endpoints, stop) = (&endpoints, &stop);
-                scope.spawn(move || enter_and_leave(client, endpoints, stop))
+                let (endpoints, stop, done) = (&endpoints, &stop, &done);
+                scope.spawn(move || enter_and_leave(client, endpoints, stop, done))
             })
-            .collect();
+            .collect::<Vec<_>>();
         let_pass(LOAD);
+        // However slow the machine is just now.
+        wait_until("they have entered", PATIENCE, || done.load(Ordering::Relaxed) > clients.len() as u64);
         stop.store(true, Ordering::Relaxed);
         clients.into_iter().map(|client| client.join().expect("everyone was alone inside")).sum()
     });

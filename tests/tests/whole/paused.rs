@@ -72,13 +72,13 @@ fn a_deposed_leader_that_wakes_alone_answers_no_read_from_memory() {
 
 #[test]
 fn a_paused_follower_disturbs_nobody_when_it_wakes() {
-    let mut cluster = Cluster::start(3);
+    let mut cluster = Cluster::start_calm(3);
     let follower = cluster.follower();
     let load = Load::start(&cluster.endpoints(), 2);
     load.wait_progress(20);
     let before = cluster.status().term();
     cluster.pause(follower);
-    let_pass(Duration::from_secs(2));
+    let_pass(Duration::from_secs(7)); // longer than its election timeout
     load.wait_progress(20);
     cluster.resume(follower);
     load.wait_progress(50);

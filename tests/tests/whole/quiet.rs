@@ -12,7 +12,7 @@ fn lines(cluster: &Cluster, number: usize) -> Vec<String> {
 
 /// A cluster whose nodes have said all that they say at a start. (They are healthy a moment earlier.)
 fn started() -> Cluster {
-    let cluster = Cluster::start(3);
+    let cluster = Cluster::start_calm(3);
     let formed = |number| cluster.log(number).contains("the cluster is formed");
     wait_until("every node knows that the cluster is formed", PATIENCE, || (0..3).all(formed));
     cluster
@@ -80,7 +80,7 @@ fn a_node_under_load_has_one_thread() {
 
 #[test]
 fn one_put_is_one_log_entry() {
-    let cluster = Cluster::start(3);
+    let cluster = Cluster::start_calm(3);
     cluster.kvcli(["put", "warm", "up"]).expect_code(0);
     cluster.wait_equal();
     let last = |cluster: &Cluster| cluster.status().number("n1", "last_log_index").expect("n1 answers");

@@ -5,9 +5,6 @@ use std::time::Duration;
 use tests::wait::{PATIENCE, let_pass};
 use tests::{Cluster, wait_until};
 
-/// Far above what the timeout asks, far below "hangs".
-const SLACK: Duration = Duration::from_secs(5);
-
 #[test]
 fn with_two_of_three_down_writes_end_in_time_and_never_with_0() {
     let mut cluster = Cluster::start(3);
@@ -18,7 +15,7 @@ fn with_two_of_three_down_writes_end_in_time_and_never_with_0() {
     }
     for attempt in 0..3 {
         let ran = cluster.kvcli(["--timeout", "1s", "put", "lonely", &attempt.to_string()]).expect_one_of(&[3, 4]);
-        assert!(ran.took < Duration::from_secs(1) + SLACK, "{ran}");
+        assert!(ran.took < PATIENCE, "it hangs: {ran}");
     }
     // A read has no unknown outcome.
     cluster.kvcli(["--timeout", "1s", "get", "before"]).expect_code(3);
@@ -31,7 +28,7 @@ fn with_two_of_three_down_writes_end_in_time_and_never_with_0() {
 #[test]
 fn a_put_begun_a_second_before_the_nodes_succeeds() {
     let mut cluster = Cluster::prepare(3);
-    let put = tests::process::spawn(cluster.kvcli_command(&cluster.endpoints(), ["put", "early", "bird"]));
+    let put = tests::process::spawn(cluster.kvcli_command(&cluster.endpoints(), ["--timeout", "30s", "put", "early", "bird"]));
     let mut put = put.expect("kvcli starts");
     let_pass(Duration::from_secs(1));
     cluster.start_all();

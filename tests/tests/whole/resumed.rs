@@ -115,7 +115,7 @@ fn done_unheard_then_settled(meanwhile: Meanwhile) {
     kvcli(&["append", "k", "before,"]).expect_code(0);
 
     ways.lose_replies(true);
-    let ran = Ran::kvcli(["--endpoints", endpoints, "append", "k", "once,", "--timeout", "1s"]).expect_code(4);
+    let ran = Ran::kvcli(["--endpoints", endpoints, "append", "k", "once,", "--timeout", "3s"]).expect_code(4);
     ways.lose_replies(false);
     let line = finish_line(&ran);
     assert_eq!(String::from_utf8_lossy(&value()), "before,once,", "it took effect, or this test shows nothing");

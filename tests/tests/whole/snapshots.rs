@@ -127,7 +127,11 @@ fn a_restart_is_from_the_snapshot_and_the_tail() {
 #[test]
 fn the_log_stays_short_under_load_and_the_term_does_not_change() {
     const MAX: u64 = 1000;
-    let cluster = cluster(3, &MAX.to_string());
+    let mut cluster = Cluster::prepare(3);
+    cluster.run_args = ["--max-log-bytes", &MAX.to_string()].map(String::from).into();
+    cluster.be_calm();
+    cluster.start_all();
+    cluster.wait_healthy();
     let term = cluster.status().term();
     let load = Load::start(&cluster.endpoints(), 3);
     let mut longest = 0;
