@@ -11,7 +11,7 @@ use kvnode::{Bounds, ClientId, Event, MaxLogBytes, Node, NodeConfig, Outbox, dri
 use raft::{AppendOutcome, DiskId, EntryHeader, EntryId, EntryKind, EntryMeta, Incarnation, Index, Message, NodeId, Term};
 use wire::frame::FrameBuffer;
 use wire::limits::FRAME_BODY_LEN_MAX;
-use wire::{BusyReason, CallId, Op, PeerFrame, Reply, Request, SessionId};
+use wire::{BusyReason, CallId, Expect, Op, PeerFrame, Reply, Request, SessionId, WriteOutcome};
 
 const TICK_US: u64 = 10_000;
 
@@ -290,11 +290,15 @@ impl World {
 
     /// Asks for a put; its answer comes with a later turn.
     fn put(&mut self, id: u64, key: &[u8], value: &[u8]) {
+        self.write(id, &Op::Put { key, value });
+    }
+
+    fn write(&mut self, id: u64, op: &Op<'_>) {
         self.seq += 1;
         let seq = self.seq;
         let call = CallId { session: SessionId(9), birth_index: Index(1), seq, first_unanswered: seq };
         let mut command = Vec::new();
-        wire::encode_write(&call, &Op::Put { key, value }, &mut command);
+        wire::encode_write(&call, op, &mut command);
         let now_us = self.now_us;
         self.node_mut(id).request(ClientId(1), seq, Request::Write { command: &command }, now_us);
     }
@@ -303,6 +307,24 @@ impl World {
         let now_us = self.now_us;
         self.node_mut(id).request(ClientId(1), 0, Request::Get { key }, now_us);
     }
+}
+
+// Writes side by side.
+
+#[test]
+fn of_two_swaps_that_wait_side_by_side_for_the_same_version_one_is_made() {
+    use WriteOutcome::*;
+    let mut world = World::serving(3);
+    world.put_done(b"k", b"v");
+    let leader = world.leader().expect("it serves");
+    // Both are in the log before either is applied: what a swap finds is what stands there when its turn has come.
+    for value in [b"one", b"two"] {
+        world.write(leader, &Op::Cas { key: b"k", expect: Expect::Version(1), value });
+    }
+    let replies = world.run(10);
+    let [Reply::Written(first), Reply::Written(second)] = &replies[..] else { panic!("{replies:?}") };
+    assert_eq!([(first.outcome, first.version), (second.outcome, second.version)], [(Swapped, 2), (NotSwapped, 2)]);
+    assert_eq!(world.get_done(b"k").as_deref(), Some(&b"one"[..]));
 }
 
 // Members that lie.
