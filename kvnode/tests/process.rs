@@ -30,13 +30,31 @@ impl Node {
     /// `command` ends in the program.
     fn start_by(dir: &tempfile::TempDir, mut command: Command) -> Node {
         command.args(["dev", "--listen-client", "127.0.0.1:0", "--data-dir"]).arg(dir.path());
-        let log_path = dir.path().with_extension("log");
-        let log = std::fs::File::create(&log_path).unwrap();
-        let mut process = command.stdout(Stdio::piped()).stderr(log).spawn().unwrap();
+        let (mut process, log_path) = spawn(dir, command);
         let mut line = String::new();
         BufReader::new(process.stdout.take().unwrap()).read_line(&mut line).unwrap();
         let address = line.strip_prefix("one node at ").and_then(|rest| rest.split(',').next()).unwrap_or_else(|| panic!("{line:?}"));
         Node { process, address: address.to_owned(), log: log_path }
+    }
+
+    /// n1 of three, and nobody else is up.
+    fn start_first_of_three(dir: &tempfile::TempDir) -> Node {
+        let mut init = Command::new(env!("CARGO_BIN_EXE_kvnode"));
+        init.args(["init", "--name", "n1", "--cluster", "n1=127.0.0.1:1,n2=127.0.0.1:2,n3=127.0.0.1:3", "--data-dir"]).arg(dir.path());
+        assert!(init.stdout(Stdio::null()).status().unwrap().success());
+        let mut run = Command::new(env!("CARGO_BIN_EXE_kvnode"));
+        run.args(["run", "--listen-client", "127.0.0.1:0", "--listen-peer", "127.0.0.1:0", "--data-dir"]).arg(dir.path());
+        let (process, log) = spawn(dir, run);
+        let mut node = Node { process, address: String::new(), log };
+        node.address = node.said_address("clients at ");
+        node
+    }
+
+    /// The address behind these words in its log.
+    fn said_address(&self, words: &str) -> String {
+        self.wait_for_line(words);
+        let log = std::fs::read_to_string(&self.log).unwrap();
+        log.split(words).nth(1).and_then(|rest| rest.split(',').next()).unwrap().to_owned()
     }
 
     fn stop(mut self) -> Option<i32> {
@@ -57,6 +75,12 @@ impl Node {
         let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
         line.trim().trim_end_matches(" kB").parse().unwrap()
     }
+}
+
+fn spawn(dir: &tempfile::TempDir, mut command: Command) -> (Child, PathBuf) {
+    let log = dir.path().with_extension("log");
+    let file = std::fs::File::create(&log).unwrap();
+    (command.stdout(Stdio::piped()).stderr(file).spawn().unwrap(), log)
 }
 
 impl Drop for Node {
@@ -83,7 +107,11 @@ impl Client {
     }
 
     fn greet(node: &Node, hello: &Hello) -> Client {
-        let socket = TcpStream::connect(&node.address).unwrap();
+        Client::greet_at(&node.address, hello)
+    }
+
+    fn greet_at(address: &str, hello: &Hello) -> Client {
+        let socket = TcpStream::connect(address).unwrap();
         socket.set_read_timeout(Some(PATIENCE)).unwrap();
         let mut client = Client {
             socket,
@@ -245,11 +273,9 @@ fn requests_may_come_many_at_once_or_byte_by_byte() {
     assert_eq!(client.reply().0, 7);
 }
 
-#[test]
-fn whoever_comes_to_the_wrong_door_or_cluster_is_told_so() {
-    let dir = tempfile::tempdir().unwrap();
-    let node = Node::start(&dir);
-    let peer = PeerHello {
+/// What n2 says of itself to n1.
+fn n2() -> PeerHello {
+    PeerHello {
         node: NodeId(2),
         to: Some(NodeId(1)),
         disk_id: DiskId(7),
@@ -257,16 +283,36 @@ fn whoever_comes_to_the_wrong_door_or_cluster_is_told_so() {
         client_addr: "127.0.0.1:1".to_owned(),
         peer_addr: "127.0.0.1:2".to_owned(),
         version: "0.1.0".to_owned(),
-    };
+    }
+}
+
+#[test]
+fn whoever_comes_to_the_wrong_door_or_cluster_is_told_so() {
+    let dir = tempfile::tempdir().unwrap();
+    let node = Node::start(&dir);
     let other = ClusterId(5);
     for (hello, reason) in [
         (Hello::Client { cluster_id: Some(other) }, RefusedReason::WrongCluster),
-        (Hello::Peer { cluster_id: other, purpose: Purpose::Control, peer }, RefusedReason::NotHello),
+        (Hello::Peer { cluster_id: other, purpose: Purpose::Control, peer: n2() }, RefusedReason::NotHello),
     ] {
         let mut client = Client::greet(&node, &hello);
         let refused = client.welcome().unwrap_err();
         assert_eq!(refused.reason, reason, "{}", refused.message);
         client.expect_end();
+    }
+}
+
+#[test]
+fn a_peer_is_let_in_by_its_own_cluster_and_by_no_other() {
+    let dir = tempfile::tempdir().unwrap();
+    let node = Node::start_first_of_three(&dir);
+    let door = node.said_address("peers at ");
+    let ours = Client::greet(&node, &Hello::Client { cluster_id: None }).welcome().unwrap().cluster_id;
+    for (cluster_id, refused) in [(ours, None), (ClusterId(ours.0 ^ 1), Some(RefusedReason::WrongCluster)), (ours, None)] {
+        let hello = Hello::Peer { cluster_id, purpose: Purpose::Control, peer: n2() };
+        let mut peer = Client::greet_at(&door, &hello);
+        let answer = peer.read(|frame| wire::decode_peer_welcome(frame).unwrap());
+        assert_eq!(answer.map(|hello| hello.node).map_err(|refused| refused.reason), refused.map_or(Ok(NodeId(1)), Err));
     }
 }
 
@@ -290,10 +336,8 @@ fn a_node_without_descriptors_goes_on_serving() {
     let node = Node::start_by(&dir, with_descriptors(20));
     let mut first = Client::connect(&node);
     expect_done(first.put(b"k", b"v"));
-    node.wait_for_line("peers at ");
-    let log = std::fs::read_to_string(&node.log).unwrap();
-    let peer_addr = log.split("peers at ").nth(1).and_then(|rest| rest.split(',').next()).unwrap();
-    let crowd: Vec<TcpStream> = (0..64).map(|_| TcpStream::connect(peer_addr).unwrap()).collect();
+    let peer_addr = node.said_address("peers at ");
+    let crowd: Vec<TcpStream> = (0..64).map(|_| TcpStream::connect(&peer_addr).unwrap()).collect();
     node.wait_for_line("no file descriptor is left");
     assert_eq!(first.get(b"k").as_deref(), Some(&b"v"[..]));
     drop(crowd);
