@@ -12,6 +12,8 @@
 //! All happens in copies of the sources under `target/mutants/`, so that the tree itself is never broken: two copies on two cores. One
 //! takes the mutants from the front, the other from the back, so that each builds about half of the crates. First the tests must pass there
 //! without any mutant: else their failure would show nothing. Draws are fresh in every run, so no seed is chosen for a mutant.
+//!
+//! A test that stays away because this host lacks what it needs (`ptrace`, say) catches nothing: such a mutant is counted apart.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::fs::File;
@@ -21,6 +23,8 @@ use std::sync::Mutex;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result, bail, ensure};
+
+use crate::host::Host;
 
 const TIERS: [&str; 6] = ["script", "unit", "property", "exhaustive", "simulation", "real"];
 /// Tiers whose tests draw.
@@ -54,6 +58,8 @@ struct Catcher {
 #[derive(Clone, PartialEq, Eq, Debug)]
 enum Verdict {
     CaughtBy(String),
+    /// The test that is to catch it did not run: what this host lacks.
+    NotHere(String),
     /// Why it counts as a failure of this job.
     Wrong(String),
 }
@@ -88,30 +94,31 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     println!("seed={} (the same draws again with: cargo xtask mutants --seed {})", options.seed, options.seed);
     let home = Home::lock()?;
     let count = std::thread::available_parallelism().map_or(1, |cores| cores.get().min(2)).min(mutants.len());
-    let labs = (0..count).map(|number| Lab::prepare(&home, number, options.seed, &mutants)).collect::<Result<Vec<Lab>>>()?;
+    let lacks = Host::probe().lacks();
+    let labs = (0..count).map(|number| Lab::prepare(&home, number, options.seed, &lacks, &mutants)).collect::<Result<Vec<Lab>>>()?;
     println!("{:<52} | {:<10} | {:<72} | {:<10} | {:>7}", "mutant", "tier", "caught by", "seed", "seconds");
     let todo: Mutex<VecDeque<&Mutant>> = Mutex::new(mutants.iter().collect());
-    let failed: Mutex<Vec<String>> = Mutex::new(Vec::new());
+    let tally: Mutex<Tally> = Mutex::new(Tally::default());
     std::thread::scope(|scope| {
         for (number, mut lab) in labs.into_iter().enumerate() {
-            let (todo, failed) = (&todo, &failed);
+            let (todo, tally) = (&todo, &tally);
             scope.spawn(move || {
                 loop {
                     let next = |todo: &mut VecDeque<_>| if number == 0 { todo.pop_front() } else { todo.pop_back() };
                     let Some(mutant) = next(&mut todo.lock().expect("no panic")) else { break };
-                    let wrong = report(options.seed, mutant, lab.judge(mutant));
-                    failed.lock().expect("no panic").extend(wrong);
+                    let verdicts = lab.judge(mutant);
+                    tally.lock().expect("no panic").count(options.seed, mutant, verdicts);
                 }
             });
         }
     });
-    let mut failed = failed.into_inner().expect("no panic");
+    let Tally { mut failed, caught, not_here } = tally.into_inner().expect("no panic");
     failed.sort_unstable();
     for failure in &failed {
         println!("failed: {failure}");
     }
-    let caught = mutants.len() - failed.len();
-    println!("{} mutants, {caught} caught, {} not, {:.0} s", mutants.len(), failed.len(), start.elapsed().as_secs_f64());
+    let apart = if not_here > 0 { format!(", {not_here} for which this host lacks {lacks}") } else { String::new() };
+    println!("{} mutants, {caught} caught, {} not{apart}, {:.0} s", mutants.len(), failed.len(), start.elapsed().as_secs_f64());
     // The line above stays the last one: no error is printed behind it.
     if !failed.is_empty() {
         std::process::exit(1);
@@ -119,24 +126,44 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     Ok(())
 }
 
-/// Prints a line for everything that had to catch it. What is wrong, if anything is.
-fn report(seed: u64, mutant: &Mutant, verdicts: Vec<(Verdict, f64)>) -> Option<String> {
-    let mut wrongs = Vec::new();
-    let mut lines = String::new();
-    for (catcher, (verdict, seconds)) in mutant.catchers.iter().zip(verdicts) {
-        let seed = if DRAWN.contains(&catcher.tier.as_str()) { seed.to_string() } else { "-".to_owned() };
-        let shown = match &verdict {
-            Verdict::CaughtBy(test) => test.clone(),
-            Verdict::Wrong(why) => format!("NOT CAUGHT: {}", why.lines().next().unwrap_or_default()),
-        };
-        lines += &format!("{:<52} | {:<10} | {shown:<72} | {seed:<10} | {seconds:>7.1}\n", mutant.name, catcher.tier);
-        if let Verdict::Wrong(why) = verdict {
-            wrongs.push(format!("{} ({}): {why}", mutant.name, catcher.tier));
+/// What has become of all of them.
+#[derive(Default)]
+struct Tally {
+    failed: Vec<String>,
+    caught: usize,
+    /// None of their tests runs on this host.
+    not_here: usize,
+}
+
+impl Tally {
+    /// Prints a line for everything that had to catch it.
+    fn count(&mut self, seed: u64, mutant: &Mutant, verdicts: Vec<(Verdict, f64)>) {
+        let (mut wrongs, mut caught) = (Vec::new(), 0);
+        let mut lines = String::new();
+        for (catcher, (verdict, seconds)) in mutant.catchers.iter().zip(verdicts) {
+            let seed = if DRAWN.contains(&catcher.tier.as_str()) { seed.to_string() } else { "-".to_owned() };
+            let shown = match &verdict {
+                Verdict::CaughtBy(test) => test.clone(),
+                Verdict::NotHere(why) => format!("not run: {why}"),
+                Verdict::Wrong(why) => format!("NOT CAUGHT: {}", why.lines().next().unwrap_or_default()),
+            };
+            lines += &format!("{:<52} | {:<10} | {shown:<72} | {seed:<10} | {seconds:>7.1}\n", mutant.name, catcher.tier);
+            match verdict {
+                Verdict::CaughtBy(_) => caught += 1,
+                Verdict::NotHere(_) => {}
+                Verdict::Wrong(why) => wrongs.push(format!("{} ({}): {why}", mutant.name, catcher.tier)),
+            }
+        }
+        print!("{lines}"); // at once: the other copy prints, too
+        match (wrongs.is_empty(), caught) {
+            (true, 0) => self.not_here += 1,
+            (true, _) => self.caught += 1,
+            (false, _) => {
+                let again = format!("again with: cargo xtask mutants --seed {seed} {}", mutant.name);
+                self.failed.push(format!("{}\n  {again}", wrongs.join("\n  ")));
+            }
         }
     }
-    print!("{lines}"); // at once: the other copy prints, too
-    let again = format!("again with: cargo xtask mutants --seed {seed} {}", mutant.name);
-    (!wrongs.is_empty()).then(|| format!("{}\n  {again}", wrongs.join("\n  ")))
 }
 
 /// Every mutant there is, in the order of their numbers.
@@ -216,6 +243,8 @@ impl Home {
 struct Lab {
     dir: PathBuf,
     seed: u64,
+    /// What the host denies, for tests that cannot do without.
+    lacks: String,
     /// All names that are asked of each program.
     filters: BTreeMap<Vec<String>, Vec<String>>,
     /// Programs that were run without a mutant, and what came of it.
@@ -232,12 +261,13 @@ struct Ran {
 }
 
 impl Lab {
-    fn prepare(home: &Home, number: usize, seed: u64, mutants: &[Mutant]) -> Result<Lab> {
+    fn prepare(home: &Home, number: usize, seed: u64, lacks: &str, mutants: &[Mutant]) -> Result<Lab> {
         let mut filters: BTreeMap<Vec<String>, Vec<String>> = BTreeMap::new();
         for Catcher { program, filter, .. } in mutants.iter().flat_map(|mutant| &mutant.catchers) {
             filters.entry(program.clone()).or_default().push(filter.clone());
         }
-        let lab = Lab { dir: home.dir.join(number.to_string()), seed, filters, sound: BTreeMap::new() };
+        let (dir, lacks) = (home.dir.join(number.to_string()), lacks.to_owned());
+        let lab = Lab { dir, seed, lacks, filters, sound: BTreeMap::new() };
         lab.clear(); // what an interrupted run has left
         std::fs::create_dir_all(lab.tmp())?;
         let list = ["ls-files", "-z", "--cached", "--others", "--exclude-standard"];
@@ -356,6 +386,8 @@ impl Lab {
         for name in ["KVRAFT_SEED", "PROPTEST_RNG_SEED"] {
             command.env(name, self.seed.to_string());
         }
+        // Tests of real processes build those of the copy.
+        command.env("KVRAFT_HOST_LACKS", &self.lacks).env_remove("KVRAFT_NOT_RUN").env_remove("KVRAFT_BIN_DIR");
         let output = command.output().context("cannot run timeout")?;
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
         Ok(Ran { code: output.status.code(), stdout: text(&output.stdout), stderr: text(&output.stderr) })
@@ -385,11 +417,20 @@ fn unfinished(ran: &Ran) -> Option<String> {
     }
 }
 
+/// What this host lacks, if a test says that it did not run for want of it.
+fn lacking(stdout: &str) -> Option<String> {
+    let (_, what) = stdout.lines().find(|line| line.contains("not run: "))?.split_once(": this host lacks ")?;
+    Some(format!("this host lacks {what}"))
+}
+
 /// With a mutant the command must fail, and because of a test.
 fn judge(ran: &Ran) -> Verdict {
     let (passed, failed) = results(&ran.stdout);
     if let Some(why) = unfinished(ran) {
         return Verdict::Wrong(why);
+    }
+    if let (Some(0), Some(what)) = (ran.code, lacking(&ran.stdout)) {
+        return Verdict::NotHere(what);
     }
     match (ran.code, failed.as_slice()) {
         (Some(101), [first]) => Verdict::CaughtBy(first.clone()),
@@ -439,7 +480,7 @@ mod tests {
 
     fn wrong(verdict: Verdict) -> String {
         match verdict {
-            Verdict::CaughtBy(test) => panic!("caught by {test}"),
+            Verdict::CaughtBy(what) | Verdict::NotHere(what) => panic!("{what}"),
             Verdict::Wrong(why) => why,
         }
     }
@@ -481,6 +522,9 @@ mod tests {
         assert_eq!(judge(&ran(Some(101), two)), Verdict::CaughtBy("a (and 1 more)".to_owned()));
         assert!(wrong(judge(&ran(Some(0), "test a::b ... ok\n"))).contains("survives"));
         assert!(wrong(judge(&ran(Some(0), "running 0 tests\n"))).contains("runs no test"));
+        let away = "not run: a: this host lacks ptrace\ntest a ... ok\n";
+        assert_eq!(judge(&ran(Some(0), away)), Verdict::NotHere("this host lacks ptrace".to_owned()));
+        assert_eq!(judge(&ran(Some(101), &format!("{away}test b ... FAILED\n"))), Verdict::CaughtBy("b".to_owned()));
         // It did not compile, or a test program was killed half-way.
         assert!(wrong(judge(&ran(Some(101), "test a::b ... ok\n"))).contains("test failed, to rerun"));
         assert!(wrong(judge(&ran(Some(124), failed))).contains("not finished"));
