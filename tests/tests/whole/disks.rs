@@ -1,11 +1,13 @@
 //! Nothing is acknowledged before the disks of a majority have it: seen from outside, in the system calls.
 
+use std::path::Path;
 use std::time::Duration;
 
+use tests::client::Client;
 use tests::load::{Load, Told};
 use tests::strace::Strace;
-use tests::wait::let_pass;
-use tests::{Cluster, host};
+use tests::wait::{PATIENCE, let_pass};
+use tests::{Cluster, host, wait_until};
 
 /// The calls that matter, in order, with enough of their bytes to recognise a value.
 const CALLS: &str = "trace=fdatasync,fsync,read,readv,recvfrom,recvmsg,write,writev,sendto,sendmsg";
@@ -35,6 +37,49 @@ fn the_leader_syncs_between_receiving_a_write_and_acknowledging_it() {
     let answered = received + lines[received..].iter().position(|line| answers(&line)).expect("the leader answers");
     let synced = |line: &&String| is(line, &["fdatasync", "fsync"]) && line.ends_with("= 0");
     assert!(lines[received..answered].iter().any(|line| synced(&line)), "no sync in\n{}", lines[received..=answered].join("\n"));
+}
+
+#[test]
+fn a_snapshot_is_synced_before_it_gets_its_name_and_its_directory_before_anything_of_the_log_goes() {
+    if host::lacks("ptrace", "a_snapshot_is_synced_before_it_gets_its_name_and_its_directory_before_anything_of_the_log_goes") {
+        return;
+    }
+    let mut cluster = Cluster::prepare(1);
+    cluster.run_args = ["--max-log-bytes", "16KiB"].map(String::from).into();
+    cluster.start_all();
+    cluster.wait_healthy();
+    let calls = "trace=fdatasync,fsync,rename,renameat,renameat2,unlink,unlinkat";
+    let strace = Strace::attach(cluster.pid(0), &cluster.path().join("strace"), &["-e", calls, "-y", "-s", "4096"]);
+    let mut client = Client::new(&cluster.endpoints(), PATIENCE);
+    let data_dir = cluster.nodes[0].data_dir.clone();
+    let first_segment = std::fs::read_dir(data_dir.join("log")).expect("a directory").map(|entry| entry.expect("an entry").path()).min();
+    let first_segment = first_segment.expect("a segment");
+    wait_until("the log no longer has its first segment", PATIENCE, || {
+        client.put("k", [0; 512]).expect("a put");
+        !first_segment.exists()
+    });
+    let lines: Vec<String> = strace.detach().into_iter().filter(|line| line.ends_with("= 0")).collect();
+    let (snapshots, log) = (data_dir.join("snapshot"), data_dir.join("log"));
+    let first = |what: &str, is: &dyn Fn(&str) -> bool| {
+        lines.iter().position(|line| is(line)).unwrap_or_else(|| panic!("{what}: not among\n{}", lines.join("\n")))
+    };
+    // Between quotes: the name that a call is given; between angle brackets: what a descriptor is.
+    let named =
+        first("a snapshot gets its name", &|line| line.contains(" rename") && line.contains(&format!("\"{}/", snapshots.display())));
+    let temporary = lines[named].split('"').nth(1).expect("a name").to_owned();
+    let synced = first("its file is synced", &|line| line.contains(" fdatasync(") && line.contains(&format!("<{temporary}>")));
+    let listed = named + lines[named..].iter().position(|line| is_sync_of(line, &snapshots)).expect("its directory is synced");
+    let gone = first("a segment goes", &|line| {
+        (line.contains(" unlink") || line.contains(" rename")) && line.contains(&format!("\"{}\"", first_segment.display()))
+    });
+    assert!(synced < named && listed < gone, "{}", lines.join("\n"));
+    let forgotten = gone + lines[gone..].iter().position(|line| is_sync_of(line, &log)).expect("that it goes is synced, too");
+    assert!(gone < forgotten);
+}
+
+/// A directory's own sync.
+fn is_sync_of(line: &str, dir: &Path) -> bool {
+    line.contains(" fsync(") && line.contains(&format!("<{}>", dir.display()))
 }
 
 #[test]
@@ -104,7 +149,7 @@ fn a_failed_sync_stops_the_node_with_74_and_the_others_go_on() {
     load.wait_progress(50);
     let account = load.stop();
     cluster.wait_healthy();
-    let mut reader = tests::client::Client::new(&cluster.endpoints(), tests::wait::PATIENCE);
+    let mut reader = Client::new(&cluster.endpoints(), PATIENCE);
     for client in account.told.keys() {
         account.check(*client, &reader.get(&Load::key(*client)).expect("a read").expect("the key is there"));
     }
