@@ -211,12 +211,14 @@ fn a_leader_whose_disk_is_full_gives_way_to_one_that_has_room() {
     expect_all(&mut client, "k", 100, 64 << 10);
 }
 
-/// A cluster whose leader goes on for some 8 seconds while nobody answers it; so an election takes as long.
+/// A cluster whose leader goes on for some 16 seconds while nobody answers it: as long as a busy machine needs to be sent 160 MiB. So an
+/// election takes as long, or twice that.
 fn patient_cluster() -> (Cluster, usize) {
     let mut cluster = Cluster::prepare(3);
     // A log that is never compacted has no limit of its own.
-    cluster.run_args = ["--max-log-bytes=-1", "--election-ticks", "800"].map(String::from).into();
+    cluster.run_args = ["--max-log-bytes=-1", "--election-ticks", "1600"].map(String::from).into();
     cluster.start_all();
+    wait_until("somebody is elected", 3 * PATIENCE, || cluster.try_status().is_ok_and(|status| status.verdict() == "healthy"));
     cluster.wait_healthy();
     let leader = cluster.leader();
     (cluster, leader)
@@ -270,7 +272,7 @@ fn without_a_majority_a_leader_holds_64_mib_refuses_the_rest_and_loses_nothing()
     assert!(peak < 128 << 10, "{peak} KiB");
     let file = cluster.path().join("large");
     std::fs::write(&file, vec![b'x'; 1 << 20]).expect("a file");
-    let args = ["--timeout".as_ref(), "500ms".as_ref(), "put".as_ref(), "one more".as_ref(), "--file".as_ref(), file.as_os_str()];
+    let args = ["--timeout".as_ref(), "2s".as_ref(), "put".as_ref(), "one more".as_ref(), "--file".as_ref(), file.as_os_str()];
     cluster.kvcli_at([leader], args).expect_code(3).expect_says(&["busy: too many bytes wait for a majority"]);
 
     resume_all_but(&mut cluster, leader);
