@@ -13,7 +13,8 @@ use crate::verdict::{Anomaly, Violation, Why, show_value};
 /// What came of it.
 pub(crate) enum Witness {
     Fits,
-    NoPositions,
+    /// Nothing contradicts, but not all that was answered says where it took effect.
+    Untold,
     Broken {
         violation: Box<Violation>,
         key: Option<Key>,
@@ -26,25 +27,37 @@ pub(crate) enum Witness {
 
 pub(crate) fn witness(prepared: &Prepared<'_>, limits: &Limits) -> Witness {
     let events = &prepared.events;
-    if events.iter().any(|event| event.position.is_none() && !event.maybe) {
-        return Witness::NoPositions;
-    }
+    let is_untold = |event: &&Event<'_>| event.position.is_none() && !event.maybe;
     let mut ranked: Vec<((u64, bool), usize)> = Vec::with_capacity(events.len());
     for (index, event) in events.iter().enumerate() {
         ranked.extend(event.position.map(|position| ((position, event.does.only_reads()), index)));
     }
     ranked.sort_unstable();
-    let replay = Replay { prepared, order: &ranked };
-    match replay.shared_position().or_else(|| replay.against_the_clock()) {
-        Some((violation, key)) => Witness::Broken { violation, key, certain: true, by_time: true },
-        None => replay.run(limits),
+    let untold = key_set(events.iter().filter(is_untold).filter(|event| !event.does.only_reads()));
+    let replay = Replay { prepared, order: &ranked, untold };
+    if let Some((violation, key)) = replay.shared_position().or_else(|| replay.against_the_clock()) {
+        return Witness::Broken { violation, key, certain: true, by_time: true };
     }
+    match replay.run(limits) {
+        Witness::Fits if events.iter().any(|event| is_untold(&event)) => Witness::Untold,
+        said => said,
+    }
+}
+
+/// The keys of events, in order.
+fn key_set<'e, 'h: 'e>(events: impl Iterator<Item = &'e Event<'h>>) -> Vec<Key> {
+    let mut keys: Vec<Key> = events.filter_map(|event| event.does.key()).collect();
+    keys.sort_unstable();
+    keys.dedup();
+    keys
 }
 
 struct Replay<'a, 'h> {
     prepared: &'a Prepared<'h>,
     /// Positions, whether it only reads, index of the event.
     order: &'a [((u64, bool), usize)],
+    /// Keys with writes that did happen and do not say where: what is on them cannot be replayed.
+    untold: Vec<Key>,
 }
 
 impl<'h> Replay<'_, 'h> {
@@ -81,10 +94,10 @@ impl<'h> Replay<'_, 'h> {
         let events = &self.prepared.events;
         let keys = self.prepared.keys.len();
         // Keys with writes of which nobody said where they are, if anywhere: put aside.
-        let mut aside: Vec<Key> = events.iter().filter(|event| event.position.is_none()).filter_map(|event| event.does.key()).collect();
-        aside.sort_unstable();
-        aside.dedup();
-        let is_aside = |key: Key| aside.binary_search(&key).is_ok();
+        let is_untold = |key: Key| self.untold.binary_search(&key).is_ok();
+        let mut aside = key_set(events.iter().filter(|event| event.maybe));
+        aside.retain(|key| !is_untold(*key));
+        let skip = |key: Key| is_untold(key) || aside.binary_search(&key).is_ok();
         let mut put_aside: Vec<Vec<usize>> = vec![Vec::new(); aside.len()];
         let mut model = Model::new(0..keys);
         let mut last_write: Vec<Option<usize>> = vec![None; keys];
@@ -94,11 +107,14 @@ impl<'h> Replay<'_, 'h> {
                 Does::Scan { from, to, items } => {
                     let range = aside.partition_point(|key| key < from)..aside.partition_point(|key| key < to);
                     put_aside[range].iter_mut().for_each(|places| places.push(place));
-                    let differs = model.scan_differs(*from, *to, items, is_aside);
+                    let differs = model.scan_differs(*from, *to, items, skip);
                     (differs.unwrap_or(*from), differs.is_none())
                 }
                 does => {
                     let key = does.key().expect("not a scan");
+                    if is_untold(key) {
+                        continue;
+                    }
                     if let Ok(slot) = aside.binary_search(&key) {
                         put_aside[slot].push(place);
                         continue;
@@ -133,7 +149,7 @@ impl<'h> Replay<'_, 'h> {
             over[place - 1] = over[place - 1].min(over[place]);
         }
         let mut maybes: Vec<Vec<&Event<'_>>> = vec![Vec::new(); aside.len()];
-        for event in self.prepared.events.iter().filter(|event| event.position.is_none()) {
+        for event in self.prepared.events.iter().filter(|event| event.maybe) {
             if let Some(slot) = event.does.key().and_then(|key| aside.binary_search(&key).ok()) {
                 maybes[slot].push(event);
             }

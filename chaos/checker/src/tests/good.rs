@@ -60,7 +60,7 @@ fn positions_alone_prove_what_one_copy_answered() {
         let history = execution.history();
         match witness(&Prepared::new(&history), &Limits::default()) {
             Witness::Fits => {}
-            Witness::NoPositions => panic!("seed {seed}: it has positions"),
+            Witness::Untold => panic!("seed {seed}: it has positions"),
             Witness::Broken { violation, .. } => panic!("seed {seed} {:?}: {violation}", shape.workload),
         }
     }

@@ -6,3 +6,4 @@ mod brute; // against all orders, for short histories
 mod format; // lines of text
 mod good; // what one copy answered is never rejected
 mod make; // a random execution of one copy
+mod told; // positions and versions, where not everything has them

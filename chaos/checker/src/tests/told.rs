@@ -1,0 +1,87 @@
+//! Positions and versions that contradict, where not everything has them.
+
+use fastrand::Rng;
+
+use super::good::executions;
+use crate::history::{Answer, Call, History, Op};
+use crate::model::Prepared;
+use crate::verdict::Anomaly::{self, *};
+use crate::witness::{Witness, witness};
+use crate::{Limits, Verdict, check};
+
+fn put(value: &str) -> Call {
+    Call::Put { key: b"k".into(), value: value.into() }
+}
+
+fn get() -> Call {
+    Call::Get { key: b"k".into() }
+}
+
+fn found(value: &str) -> Answer {
+    Answer::Value(Some(value.into()))
+}
+
+/// One operation after the other.
+fn in_turn(ops: impl IntoIterator<Item = Op>) -> History {
+    let mut history = History::new();
+    for (number, mut op) in ops.into_iter().enumerate() {
+        op.call_ns += 100 * number as u64;
+        op.return_ns = op.return_ns.map(|end| end + 100 * number as u64);
+        history.push(op).unwrap();
+    }
+    history
+}
+
+fn done(call: Call) -> Op {
+    Op::new(1, call, 10).ok(20, Answer::Done)
+}
+
+fn named(history: &History) -> Anomaly {
+    match check(history, &Limits::default()) {
+        Verdict::Violation(violation) => violation.anomaly,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn two_writes_at_one_position_are_a_fork_whoever_else_has_none() {
+    let other = |key: &[u8]| Call::Put { key: key.into(), value: b"v".into() };
+    assert_eq!(named(&in_turn([done(other(b"a")).at(1), done(other(b"b")).at(1), done(other(b"c"))])), Fork);
+}
+
+#[test]
+fn positions_are_held_against_the_clock_whoever_else_has_none() {
+    let other = |key: &[u8]| Call::Put { key: key.into(), value: b"v".into() };
+    assert_eq!(named(&in_turn([done(other(b"a")).at(2), done(other(b"b")).at(1), done(other(b"c"))])), ReorderedWrites);
+}
+
+#[test]
+fn a_key_that_says_all_positions_is_replayed_whatever_another_says() {
+    let other = done(Call::Put { key: b"other".into(), value: b"v".into() });
+    let overlapping = |op: Op| Op { call_ns: 10, return_ns: Some(50), ..op };
+    let ops = [done(put("a")).at(1), done(put("b")).at(2), Op::new(2, get(), 10).ok(20, found("a")).at(2), other];
+    let mut history = History::new();
+    ops.into_iter().for_each(|op| history.push(overlapping(op)).unwrap());
+    assert_eq!(named(&history), WrongPosition);
+}
+
+/// Nothing that is left out of a good history makes it a bad one.
+#[test]
+fn a_good_history_is_linearizable_whichever_positions_and_versions_are_told() {
+    let mut untold = 0;
+    for (seed, shape, execution) in executions(5000..5200) {
+        for keep_positions in [0, 1, 2] {
+            let mut rng = Rng::with_seed(seed);
+            let mut history = History::new();
+            for op in execution.history().ops() {
+                let position = op.position.filter(|_| rng.u8(..2) < keep_positions);
+                let version = op.version.filter(|_| rng.u8(..4) > 0);
+                history.push(Op { position, version, ..op.clone() }).unwrap();
+            }
+            untold += usize::from(matches!(witness(&Prepared::new(&history), &Limits::default()), Witness::Untold));
+            let verdict = check(&history, &Limits::default());
+            assert_eq!(verdict, Verdict::Linearizable, "seed {seed} {:?} unknown {}", shape.workload, shape.unknown);
+        }
+    }
+    assert!(untold > 1000, "{untold} say only some positions: hardly anything is tested");
+}
