@@ -29,6 +29,10 @@ use crate::host::Host;
 const TIERS: [&str; 6] = ["script", "unit", "property", "exhaustive", "simulation", "real"];
 /// Tiers whose tests draw.
 const DRAWN: [&str; 3] = ["property", "simulation", "real"];
+/// How often such tests may draw anew before a mutant counts as a survivor: the rarest of those of 150 seeds is met in one of 35.
+const DRAWS_MAX: u64 = 3;
+/// More than any test takes from one seed on.
+const SEEDS_BETWEEN_DRAWS: u64 = 100_000;
 /// Seconds that building may take. The first one builds everything.
 const BUILD_S_MAX: u32 = 900;
 /// Seconds that the tests of one mutant may take, and all tests of one program without any: the cheapest test that can catch a mutant is a
@@ -137,11 +141,11 @@ struct Tally {
 
 impl Tally {
     /// Prints a line for everything that had to catch it.
-    fn count(&mut self, seed: u64, mutant: &Mutant, verdicts: Vec<(Verdict, f64)>) {
+    fn count(&mut self, seed: u64, mutant: &Mutant, verdicts: Vec<(Verdict, u64, f64)>) {
         let (mut wrongs, mut caught) = (Vec::new(), 0);
         let mut lines = String::new();
-        for (catcher, (verdict, seconds)) in mutant.catchers.iter().zip(verdicts) {
-            let seed = if DRAWN.contains(&catcher.tier.as_str()) { seed.to_string() } else { "-".to_owned() };
+        for (catcher, (verdict, drawn, seconds)) in mutant.catchers.iter().zip(verdicts) {
+            let seed = if DRAWN.contains(&catcher.tier.as_str()) { drawn.to_string() } else { "-".to_owned() };
             let shown = match &verdict {
                 Verdict::CaughtBy(test) => test.clone(),
                 Verdict::NotHere(why) => format!("not run: {why}"),
@@ -298,26 +302,39 @@ impl Lab {
         }
     }
 
-    /// What each of its catchers says, and the seconds that took.
-    fn judge(&mut self, mutant: &Mutant) -> Vec<(Verdict, f64)> {
+    /// What each of its catchers says, with which draws, and the seconds that took.
+    fn judge(&mut self, mutant: &Mutant) -> Vec<(Verdict, u64, f64)> {
         let unsound: Vec<Option<String>> = mutant.catchers.iter().map(|catcher| self.unsound(catcher).err()).collect();
         let mut verdicts = Vec::new();
         let exposed = self.expose(mutant, |lab| {
             for (catcher, unsound) in mutant.catchers.iter().zip(&unsound) {
                 let begun = Instant::now();
-                let verdict = match unsound {
-                    Some(why) => Verdict::Wrong(format!("its test fails without it: {why}")),
-                    None => lab
-                        .test(&catcher.program, [&catcher.filter])
-                        .map_or_else(|error| Verdict::Wrong(format!("{error:#}")), |ran| judge(&ran)),
+                let (verdict, seed) = match unsound {
+                    Some(why) => (Verdict::Wrong(format!("its test fails without it: {why}")), lab.seed),
+                    None => lab.try_draws(catcher),
                 };
-                verdicts.push((verdict, begun.elapsed().as_secs_f64()));
+                verdicts.push((verdict, seed, begun.elapsed().as_secs_f64()));
             }
         });
         if let Err(error) = exposed {
-            verdicts = vec![(Verdict::Wrong(format!("{error:#}")), 0.0); mutant.catchers.len()];
+            verdicts = vec![(Verdict::Wrong(format!("{error:#}")), self.seed, 0.0); mutant.catchers.len()];
         }
         verdicts
+    }
+
+    /// Runs a catcher on the mutant that is applied, with new draws while it survives them; and the seed of the last ones.
+    fn try_draws(&self, catcher: &Catcher) -> (Verdict, u64) {
+        let draws = if DRAWN.contains(&catcher.tier.as_str()) { DRAWS_MAX } else { 1 };
+        let mut last = (Verdict::Wrong("it was not tried".to_owned()), self.seed);
+        for seed in (0..draws).map(|draw| self.seed + draw * SEEDS_BETWEEN_DRAWS) {
+            let ran = self.test(&catcher.program, [&catcher.filter], seed);
+            let survives = ran.as_ref().is_ok_and(|ran| ran.code == Some(0));
+            last = (ran.map_or_else(|error| Verdict::Wrong(format!("{error:#}")), |ran| judge(&ran)), seed);
+            if !survives || matches!(last.0, Verdict::NotHere(_)) {
+                break;
+            }
+        }
+        last
     }
 
     /// Without a mutant the tests must pass; all that are asked of a program run at once.
@@ -325,7 +342,7 @@ impl Lab {
         let ran = match self.sound.get(&catcher.program) {
             Some(known) => known,
             None => {
-                let ran = self.test(&catcher.program, &self.filters[&catcher.program]).map_err(|error| format!("{error:#}"));
+                let ran = self.test(&catcher.program, &self.filters[&catcher.program], self.seed).map_err(|error| format!("{error:#}"));
                 self.sound.entry(catcher.program.clone()).or_insert(ran)
             }
         };
@@ -360,17 +377,17 @@ impl Lab {
     }
 
     /// Builds, which must succeed, and runs the tests of these names.
-    fn test<'a>(&self, program: &[String], filters: impl IntoIterator<Item = &'a String>) -> Result<Ran> {
-        let built = self.cargo(BUILD_S_MAX, &[program, &["--no-run".to_owned()]].concat())?;
+    fn test<'a>(&self, program: &[String], filters: impl IntoIterator<Item = &'a String>, seed: u64) -> Result<Ran> {
+        let built = self.cargo(BUILD_S_MAX, &[program, &["--no-run".to_owned()]].concat(), seed)?;
         if built.code != Some(0) {
             let errors: Vec<&str> = built.stderr.lines().filter(|line| line.starts_with("error")).take(3).collect();
             bail!("it does not compile ({:?}): {}", built.code, errors.join("; "));
         }
         let filters: Vec<String> = filters.into_iter().cloned().collect();
-        self.cargo(TEST_S_MAX, &[program, &["--".to_owned()], &filters].concat())
+        self.cargo(TEST_S_MAX, &[program, &["--".to_owned()], &filters].concat(), seed)
     }
 
-    fn cargo(&self, seconds_max: u32, args: &[String]) -> Result<Ran> {
+    fn cargo(&self, seconds_max: u32, args: &[String], seed: u64) -> Result<Ran> {
         let cargo = crate::cargo();
         // `timeout` ends the tests' programs too, which are not our children.
         let mut command = Command::new("timeout");
@@ -384,7 +401,7 @@ impl Lab {
         command.env("CARGO_TARGET_DIR", self.dir.join("build")).env("TMPDIR", self.tmp()).env("RUST_BACKTRACE", "0");
         command.env("CARGO_PROFILE_DEV_DEBUG", "0"); // nobody looks into these
         for name in ["KVRAFT_SEED", "PROPTEST_RNG_SEED"] {
-            command.env(name, self.seed.to_string());
+            command.env(name, seed.to_string());
         }
         // Tests of real processes build those of the copy.
         command.env("KVRAFT_HOST_LACKS", &self.lacks).env_remove("KVRAFT_NOT_RUN").env_remove("KVRAFT_BIN_DIR");
