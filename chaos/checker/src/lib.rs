@@ -39,6 +39,7 @@ mod place; // writes of unknown outcome, in an order that is given
 mod register; // keys that are only put
 mod search; // any order
 mod verdict; // what is said in the end
+mod versions; // how many writes a key can have seen
 mod witness; // the order that the positions claim
 
 #[cfg(test)]

@@ -4,11 +4,14 @@
 //! position is put wherever an answer shows it ([`crate::place`]). What passes is linearizable, whoever made the positions up: they are
 //! only a hint at the order. What fails breaks a promise, and the other tiers are asked which.
 
+use std::ops::RangeInclusive;
+
 use crate::check::Limits;
 use crate::model::{Does, Event, Key, Model, Prepared};
 use crate::order;
 use crate::place::{Next, Placed, place};
 use crate::verdict::{Anomaly, Violation, Why, show_value};
+use crate::versions;
 
 /// What came of it.
 pub(crate) enum Witness {
@@ -130,7 +133,7 @@ impl<'h> Replay<'_, 'h> {
                 && !matches!(event.does, Does::Delete { .. } | Does::Scan { .. })
                 && claimed != model.version(key)
             {
-                let violation = self.wrong_version(key, event, claimed, last_write[key], model.version(key));
+                let violation = self.wrong_version(key, event, claimed, last_write[key], model.version(key)..=model.version(key));
                 return Witness::Broken { violation, key: Some(key), certain: true, by_time: true };
             }
             if !event.does.only_reads() {
@@ -157,15 +160,21 @@ impl<'h> Replay<'_, 'h> {
         for ((key, places), maybes) in aside.iter().zip(put_aside).zip(&maybes) {
             let order: Vec<Next<'_>> =
                 places.iter().map(|place| Next { event: self.event(*place).at_key(*key), over: over[*place] }).collect();
-            let (stuck, value, certain) = match place(*key, &order, maybes, limits.steps_max) {
-                Placed::Fits => continue,
-                Placed::Stuck(stuck, value) => (stuck, value, true),
-                Placed::GaveUp => (0, None, false),
-            };
-            let writes = |next: &&Next<'_>| !next.event.does.only_reads();
-            let last_write = order[..stuck].iter().rev().find(writes).map(|next| next.event.id);
-            let (violation, key) = self.misfit(*key, places[stuck], last_write, value.as_deref());
-            return Witness::Broken { violation, key: Some(key), certain, by_time: false };
+            let last_write = |at: usize| order[..at].iter().rev().find(|next| !next.event.does.only_reads()).map(|next| next.event.id);
+            let placed = place(*key, &order, maybes, limits.steps_max);
+            if let Placed::Stuck(stuck, value) = placed {
+                let (violation, key) = self.misfit(*key, places[stuck], last_write(stuck), value.as_deref());
+                return Witness::Broken { violation, key: Some(key), certain: true, by_time: false };
+            }
+            if let Some((at, can)) = versions::misfit(&order, maybes) {
+                let event = &order[at].event;
+                let violation = self.wrong_version(*key, event, event.version.unwrap_or_default(), last_write(at), can);
+                return Witness::Broken { violation, key: Some(*key), certain: true, by_time: true };
+            }
+            if let Placed::GaveUp = placed {
+                let (violation, key) = self.misfit(*key, places[0], None, None);
+                return Witness::Broken { violation, key: Some(key), certain: false, by_time: false };
+            }
         }
         Witness::Fits
     }
@@ -205,11 +214,24 @@ impl<'h> Replay<'_, 'h> {
         (self.violation(anomaly, Some(key), &ops, &why), key)
     }
 
-    fn wrong_version(&self, key: Key, event: &Event<'_>, claimed: u64, last_write: Option<usize>, version: u64) -> Box<Violation> {
+    /// `can`: how many writes there can have been since the key was created.
+    fn wrong_version(
+        &self,
+        key: Key,
+        event: &Event<'_>,
+        claimed: u64,
+        last_write: Option<usize>,
+        can: RangeInclusive<u64>,
+    ) -> Box<Violation> {
         let ops: Vec<usize> = [event.id].into_iter().chain(last_write).collect();
-        let why = [Why::Of(event.id, format!("says version {claimed}; {version} writes are known since the key was created"))];
-        let anomaly = if claimed > version { Anomaly::Duplicate } else { Anomaly::LostWrite };
-        self.violation(anomaly, Some(key), &ops, &why)
+        let (least, most) = (*can.start(), *can.end());
+        let known = if least == most {
+            format!("says version {claimed}; {most} writes are known since the key was created")
+        } else {
+            format!("says version {claimed}; since the key was created there were {least} to {most} writes, with those of unknown outcome")
+        };
+        let anomaly = if claimed > most { Anomaly::Duplicate } else { Anomaly::LostWrite };
+        self.violation(anomaly, Some(key), &ops, &[Why::Of(event.id, known)])
     }
 
     fn violation(&self, anomaly: Anomaly, key: Option<Key>, ops: &[usize], why: &[Why]) -> Box<Violation> {

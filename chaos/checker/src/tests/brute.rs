@@ -12,9 +12,10 @@ use crate::search::{Search, search};
 use crate::witness::{Witness, witness};
 use crate::{Limits, Verdict, check};
 
-type Store = BTreeMap<Vec<u8>, Vec<u8>>;
+/// Values, and how many writes each key has seen since it was created.
+type Store = BTreeMap<Vec<u8>, (Vec<u8>, u64)>;
 
-/// Whether some order of what is left, begun in `store`, gives all answers; `by_position`: one that agrees with all positions.
+/// Whether some order of what is left, begun in `store`, gives all answers and versions; `by_position`: one that agrees with all positions.
 fn some_order(ops: &[&Op], done: u32, store: &Store, by_position: bool) -> bool {
     let is_left = |index: &usize| done & 1 << index == 0;
     // What has a position did happen.
@@ -39,26 +40,35 @@ fn some_order(ops: &[&Op], done: u32, store: &Store, by_position: bool) -> bool 
             Outcome::Ok(told) => *told == answer,
             Outcome::Fail => false,
         };
-        fits && some_order(ops, done | 1 << index, &next, by_position)
+        let version = ops[index].call.key().and_then(|key| next.get(key)).map_or(0, |(_, version)| *version);
+        fits && ops[index].version.is_none_or(|told| told == version) && some_order(ops, done | 1 << index, &next, by_position)
     })
 }
 
 fn run(store: &mut Store, call: &Call) -> Answer {
     match call {
-        Call::Get { key } => return Answer::Value(store.get(key).cloned()),
-        Call::Put { key, value } => drop(store.insert(key.clone(), value.clone())),
-        Call::Append { key, value } => store.entry(key.clone()).or_default().extend(value),
+        Call::Get { key } => return Answer::Value(store.get(key).map(|(value, _)| value.clone())),
+        Call::Put { key, value } => {
+            let held = store.entry(key.clone()).or_default();
+            *held = (value.clone(), held.1 + 1);
+        }
+        Call::Append { key, value } => {
+            let held = store.entry(key.clone()).or_default();
+            held.0.extend(value);
+            held.1 += 1;
+        }
         Call::Delete { key } => return Answer::Flag(store.remove(key).is_some()),
         Call::Cas { key, expect, value } => {
-            let swaps = store.get(key) == expect.as_ref();
+            let swaps = store.get(key).map(|(value, _)| value) == expect.as_ref();
             if swaps {
-                store.insert(key.clone(), value.clone());
+                let held = store.entry(key.clone()).or_default();
+                *held = (value.clone(), held.1 + 1);
             }
             return Answer::Flag(swaps);
         }
         Call::Scan { limit, .. } => {
             let limit = limit.map_or(9, |limit| usize::try_from(limit).unwrap());
-            return Answer::List(store.clone().into_iter().take(limit).collect());
+            return Answer::List(store.iter().take(limit).map(|(key, (value, _))| (key.clone(), value.clone())).collect());
         }
     }
     Answer::Done
@@ -222,4 +232,36 @@ fn positions_are_judged_as_by_all_orders_that_agree_with_them() {
         fits += usize::from(truth);
     }
     assert!((3000..57_000).contains(&fits), "{fits} of 60000 fit: one side is hardly tested");
+}
+
+/// Random versions, with and without positions: what some order gives is not called wrong.
+#[test]
+fn versions_that_some_order_gives_are_not_called_wrong() {
+    let [mut fits, mut wrong] = [0; 2];
+    for seed in 500_000..560_000 {
+        let mut rng = Rng::with_seed(seed);
+        let workload = WORKLOADS[usize::try_from(seed % 4).unwrap()];
+        let with_positions = rng.bool();
+        let mut history = History::new();
+        for (number, op) in random(&mut rng, workload).ops().iter().enumerate() {
+            let version = Some(rng.u64(..4)).filter(|_| op.outcome != Outcome::Unknown && counts_versions(&op.call) && rng.bool());
+            let unplaced = op.outcome == Outcome::Unknown && rng.u8(..4) > 0 || !with_positions;
+            let position = Some(10 * (op.call_ns + rng.u64(..3)) + number as u64).filter(|_| !unplaced);
+            history.push(Op { version, position, ..op.clone() }).unwrap();
+        }
+        let truth = some_order(&happened(&history), 0, &Store::new(), with_positions);
+        let verdict = check(&history, &Limits::default());
+        let lines: String = history.ops().iter().map(line).collect();
+        if truth {
+            assert_eq!(verdict, Verdict::Linearizable, "seed {seed} {workload:?}:\n{lines}");
+        }
+        let by_answers = check(&history.clone().without_positions(), &Limits::default());
+        wrong += usize::from(by_answers == Verdict::Linearizable && verdict != Verdict::Linearizable);
+        fits += usize::from(truth);
+    }
+    assert!(fits > 3000 && wrong > 3000, "{fits} fit and {wrong} were wrong in what they told alone: hardly anything is tested");
+}
+
+fn counts_versions(call: &Call) -> bool {
+    !matches!(call, Call::Scan { .. } | Call::Delete { .. })
 }

@@ -85,3 +85,72 @@ fn a_good_history_is_linearizable_whichever_positions_and_versions_are_told() {
     }
     assert!(untold > 1000, "{untold} say only some positions: hardly anything is tested");
 }
+
+fn versioned(op: Op, version: u64) -> Op {
+    Op { version: Some(version), ..op }
+}
+
+fn read(value: &str) -> Op {
+    Op::new(2, get(), 10).ok(20, found(value))
+}
+
+fn absent() -> Op {
+    Op::new(2, get(), 10).ok(20, Answer::Value(None))
+}
+
+/// After one put, a put of unknown outcome, and perhaps another call of unknown outcome: a read that says this version.
+fn after_unknown(unknown: Option<Call>, version: u64) -> Verdict {
+    let mut ops = vec![versioned(done(put("a")).at(1), 1), Op::new(7, put("b"), 10)];
+    ops.extend(unknown.map(|call| Op::new(8, call, 10)));
+    ops.push(done(put("c")).at(4));
+    ops.push(versioned(read("c").at(4), version));
+    check(&in_turn(ops), &Limits::default())
+}
+
+#[test]
+fn an_unknown_write_explains_one_version_and_no_more() {
+    let delete = || Some(Call::Delete { key: b"k".into() });
+    for (unknown, version, fits) in [
+        (None, 1, false),
+        (None, 2, true),
+        (None, 3, true),
+        (None, 4, false),
+        (None, 77, false),
+        (Some(put("d")), 4, true),
+        (Some(put("d")), 5, false),
+        (delete(), 0, false),
+        (delete(), 1, true),
+        (delete(), 4, false),
+    ] {
+        let verdict = after_unknown(unknown.clone(), version);
+        assert_eq!(verdict == Verdict::Linearizable, fits, "{unknown:?}, version {version}: {verdict:?}");
+    }
+}
+
+#[test]
+fn an_unknown_write_that_was_counted_stays_counted() {
+    // Version 3 after two known puts shows that the unknown one was among them; a third known put then makes version 4.
+    let history = |last| {
+        let known = |value: &str, position| done(put(value)).at(position);
+        in_turn([Op::new(7, put("u"), 10), known("a", 1), versioned(known("b", 3), 3), versioned(known("c", 4), last)])
+    };
+    assert_eq!(check(&history(4), &Limits::default()), Verdict::Linearizable);
+    assert_eq!(named(&history(3)), LostWrite);
+    assert_eq!(named(&history(5)), Duplicate);
+}
+
+#[test]
+fn a_key_that_was_absent_counts_anew() {
+    let history = |version| {
+        let delete = Op::new(1, Call::Delete { key: b"k".into() }, 10).ok(20, Answer::Flag(true));
+        in_turn([
+            Op::new(7, put("u"), 10),
+            versioned(done(put("a")).at(2), 2),
+            delete.at(3),
+            versioned(absent().at(3), 0),
+            versioned(done(put("b")).at(4), version),
+        ])
+    };
+    assert_eq!(check(&history(1), &Limits::default()), Verdict::Linearizable);
+    assert_eq!(named(&history(2)), Duplicate, "the unknown write was counted before the delete");
+}
