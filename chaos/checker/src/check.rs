@@ -7,7 +7,7 @@ use crate::model::{Does, Event, Key, Prepared};
 use crate::search::{Search, search};
 use crate::verdict::{Anomaly, GaveUp, Verdict, Violation};
 use crate::witness::{Witness, witness};
-use crate::{Judged, append, register};
+use crate::{Judged, append, register, versions};
 
 /// How far a search may go, for each key. They are counts, not times, so that a verdict never depends on the machine.
 #[derive(Clone, Debug)]
@@ -44,9 +44,12 @@ pub fn check(history: &History, limits: &Limits) -> Verdict {
         _ => None,
     };
     let mut gave_up = None;
+    let mut misversioned = None;
     let mut left = limits.clone();
     for key in suspect.into_iter().chain((0..by_key.len()).filter(|key| Some(*key) != suspect)) {
-        match of_key(&prepared, key, &prepared.of_key(key, &by_key[key]), &refused[key], &left) {
+        let events = prepared.of_key(key, &by_key[key]);
+        misversioned = misversioned.or_else(|| versions::contradiction(&prepared, key, &events));
+        match of_key(&prepared, key, &events, &refused[key], &left) {
             Verdict::Linearizable => {}
             Verdict::Violation(violation) => return Verdict::Violation(violation),
             Verdict::Unknown(why) => {
@@ -67,8 +70,17 @@ pub fn check(history: &History, limits: &Limits) -> Verdict {
         // The answers could be put in order; the order that was claimed with them is another.
         (Witness::Broken { violation, certain: true, by_time, .. }, None) => Verdict::Violation(misplaced(violation, by_time)),
         (Witness::Broken { violation, certain: true, .. }, Some(_)) => Verdict::Violation(violation),
-        (_, Some(why)) => Verdict::Unknown(why),
-        (_, None) => Verdict::Linearizable,
+        (_, gave_up) => match (misversioned, gave_up) {
+            (Some(violation), Some(_)) => Verdict::Violation(violation),
+            (Some(mut violation), None) => {
+                violation
+                    .sentences
+                    .push("The answers alone can be put in order; with the versions that came with them they cannot.".into());
+                Verdict::Violation(violation)
+            }
+            (None, Some(why)) => Verdict::Unknown(why),
+            (None, None) => Verdict::Linearizable,
+        },
     }
 }
 

@@ -78,19 +78,13 @@ impl<'h> Replay<'_, 'h> {
     fn against_the_clock(&self) -> Option<(Box<Violation>, Option<Key>)> {
         let (behind, ahead) = order::contradiction(&self.prepared.events, self.order.to_vec())?;
         let [behind, ahead] = [behind, ahead].map(|index| &self.prepared.events[index]);
-        let anomaly = match (behind.does.only_reads(), ahead.does.only_reads()) {
-            (false, true) => Anomaly::StaleRead,
-            (true, true) => Anomaly::NonMonotonicRead,
-            (false, false) => Anomaly::ReorderedWrites,
-            (true, false) => Anomaly::PhantomValue,
-        };
         let [late, early] = [behind, ahead].map(|event| event.position.unwrap_or_default());
         let why = [
             Why::Before(behind.id, ahead.id),
             Why::Of(behind.id, format!("took effect at position {late}")),
             Why::Of(ahead.id, format!("only at {early}")),
         ];
-        Some((self.violation(anomaly, ahead.does.key(), &[ahead.id, behind.id], &why), ahead.does.key()))
+        Some((self.violation(order::name(behind, ahead), ahead.does.key(), &[ahead.id, behind.id], &why), ahead.does.key()))
     }
 
     fn run(&self, limits: &Limits) -> Witness {

@@ -154,3 +154,49 @@ fn a_key_that_was_absent_counts_anew() {
     assert_eq!(check(&history(1), &Limits::default()), Verdict::Linearizable);
     assert_eq!(named(&history(2)), Duplicate, "the unknown write was counted before the delete");
 }
+
+fn without_any_position(ops: impl IntoIterator<Item = Op>) -> History {
+    in_turn(ops.into_iter().map(|op| Op { position: None, ..op }))
+}
+
+#[test]
+fn a_version_beyond_the_writes_is_noticed_without_positions() {
+    let history = |version| without_any_position([Op::new(7, put("b"), 10), done(put("a")), versioned(read("a"), version)]);
+    assert_eq!(check(&history(1), &Limits::default()), Verdict::Linearizable);
+    assert_eq!(check(&history(2), &Limits::default()), Verdict::Linearizable, "the unknown put may have come first");
+    assert_eq!(named(&history(3)), Duplicate);
+    assert_eq!(named(&history(7)), Duplicate);
+    assert_eq!(named(&history(0)), LostWrite);
+}
+
+#[test]
+fn versions_of_a_key_are_held_against_the_clock_without_positions() {
+    let three = |versions: [u64; 3]| {
+        let values = ["a", "b", "c"].into_iter().zip(versions);
+        without_any_position(values.map(|(value, version)| versioned(done(put(value)), version)))
+    };
+    assert_eq!(check(&three([1, 2, 3]), &Limits::default()), Verdict::Linearizable);
+    assert_eq!(named(&three([1, 1, 3])), LostWrite);
+    // At once, so that no count is too low.
+    let at_once = |versions: [u64; 3]| {
+        let mut history = History::new();
+        for op in three(versions).ops() {
+            history.push(Op { call_ns: 10, return_ns: Some(500), ..op.clone() }).unwrap();
+        }
+        history
+    };
+    assert_eq!(check(&at_once([3, 1, 2]), &Limits::default()), Verdict::Linearizable);
+    assert_eq!(named(&at_once([3, 2, 2])), Fork);
+    let maybe = |value: &str| Op::new(7, put(value), 10);
+    let history = without_any_position([maybe("u"), maybe("v"), versioned(done(put("a")), 3), versioned(done(put("b")), 2)]);
+    assert_eq!(named(&history), ReorderedWrites);
+}
+
+#[test]
+fn a_deleted_key_may_begin_anew_without_positions() {
+    let delete = Op::new(7, Call::Delete { key: b"k".into() }, 10);
+    let history = |version| without_any_position([delete.clone(), versioned(done(put("a")), 1), versioned(done(put("b")), version)]);
+    assert_eq!(check(&history(1), &Limits::default()), Verdict::Linearizable);
+    assert_eq!(check(&history(2), &Limits::default()), Verdict::Linearizable);
+    assert_eq!(named(&history(3)), Duplicate);
+}
