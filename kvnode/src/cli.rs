@@ -103,6 +103,9 @@ pub(crate) struct Tuning {
     /// Answer "busy: full" to writes while keys and values take more than this; deletes go on
     #[arg(long, value_name = "SIZE", env = "KVNODE_MAX_DATA_BYTES", value_parser = parse_size)]
     pub(crate) max_data_bytes: Option<u64>,
+    /// Append a JSON line to FILE for every client's write that this node applies: index, term, session, seq, outcome. Not synced; it only grows
+    #[arg(long, value_name = "FILE", env = "KVNODE_APPLY_TRACE")]
+    pub(crate) apply_trace: Option<PathBuf>,
 }
 
 #[derive(Args, Debug)]

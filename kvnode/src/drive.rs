@@ -6,6 +6,7 @@ use raft::{Index, Message, NodeId};
 use wire::client::Reply;
 use wire::peer::PeerFrame;
 
+use crate::applied::AppliedWrite;
 use crate::error::NodeError;
 use crate::node::{Node, receive, send};
 use crate::waiting::ClientId;
@@ -24,8 +25,10 @@ pub trait Outbox {
         usize::MAX
     }
     /// The node has applied this entry, as one that was never applied before or once more in a new life: for checks, which look at the
-    /// state between two entries.
-    fn applied(&mut self, _node: &Node, _index: Index, _entry: &[u8]) {}
+    /// state between two entries; and for diagnostics, of `write`, which is what came of it if it is a client's.
+    fn applied(&mut self, _node: &Node, _index: Index, _entry: &[u8], _write: Option<&AppliedWrite>) {}
+    /// No more is applied in this pass: from here on clients may hear of it, and a snapshot may cover it.
+    fn all_applied(&mut self) {}
     /// To a client that may be gone.
     fn reply(&mut self, client: ClientId, request_id: u64, reply: &Reply);
 }
@@ -67,10 +70,11 @@ pub fn drive<D: Disk>(node: &mut Node, store: &mut Store<D>, outbox: &mut impl O
         let mut index = first;
         while index <= last {
             let entry = store.entry(index)?;
-            node.apply(index, entry)?;
-            outbox.applied(node, index, entry);
+            let write = node.apply(index, entry)?;
+            outbox.applied(node, index, entry, write.as_ref());
             index = index.next();
         }
+        outbox.all_applied();
     }
     node.finish_turn(released.reads, released.reads_failed);
     node.compare_digests()?;

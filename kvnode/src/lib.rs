@@ -3,6 +3,7 @@
 //!
 //! What is absent: no clock (the caller passes the time), no thread, no socket, no file but through `data::Store`.
 
+mod applied; // what came of a client's write
 mod clock; // time as entries carry it
 mod digests; // replicas compare their states
 pub mod drive; // the order of effects
@@ -18,6 +19,7 @@ mod status; // what a node tells of itself
 mod view; // the map at one point in time, read in slices
 mod waiting; // clients that wait for an answer
 
+pub use applied::{AppliedWrite, Fate};
 pub use drive::{Outbox, drive};
 pub use error::NodeError;
 pub use image::ImageError;

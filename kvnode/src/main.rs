@@ -2,6 +2,7 @@
 //! and its log.
 
 mod address; // HOST:PORT
+mod apply_trace; // `--apply-trace`
 mod cli; // the command line
 mod dev; // `kvnode dev`
 mod dump; // `kvnode dump`

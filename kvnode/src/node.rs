@@ -21,6 +21,7 @@ use wire::{NodeStatus, RejectedReason, Reply};
 
 use std::collections::BTreeMap;
 
+use crate::applied::{AppliedWrite, Fate};
 use crate::clock::ClusterClock;
 use crate::digests::Digests;
 use crate::error::NodeError;
@@ -432,10 +433,11 @@ impl Node {
         self.follow_raft();
     }
 
-    /// Applies the entry at `index`, which is committed and saved here, and answers who waited for it.
-    pub(crate) fn apply(&mut self, index: Index, entry: &[u8]) -> Result<(), NodeError> {
+    /// Applies the entry at `index`, which is committed and saved here, and answers who waited for it. What came of it, if it is a write.
+    pub(crate) fn apply(&mut self, index: Index, entry: &[u8]) -> Result<Option<AppliedWrite>, NodeError> {
         let header = EntryHeader::decode(entry).map_err(|_| NodeError::Entry { index })?;
         assert_eq!(index, self.applied.index.next(), "entries are applied in the order of the log");
+        let mut applied = None;
         let reply = match header.kind {
             EntryKind::NoOp => self.writes.applied(index, None),
             EntryKind::Membership => {
@@ -452,16 +454,17 @@ impl Node {
                     self.writes.applied(index, None)
                 }
                 Command::Write { call, op } => {
-                    let reply = match self.sessions.admit(&call, index, header.time_ms) {
+                    let (fate, reply) = match self.sessions.admit(&call, index, header.time_ms) {
                         Admission::Run => {
                             let written = self.machine.apply(index, &op);
                             self.sessions.keep(&call, written);
-                            Reply::Written(written)
+                            (Fate::Ran(written.outcome), Reply::Written(written))
                         }
-                        Admission::Kept(written) => Reply::Written(written),
-                        Admission::Expired => Reply::SessionExpired,
-                        Admission::OutOfWindow => Reply::Rejected { reason: RejectedReason::Sequence },
+                        Admission::Kept(written) => (Fate::Repeated { first: written.position }, Reply::Written(written)),
+                        Admission::Expired => (Fate::Expired, Reply::SessionExpired),
+                        Admission::OutOfWindow => (Fate::OutOfWindow, Reply::Rejected { reason: RejectedReason::Sequence }),
                     };
+                    applied = Some(AppliedWrite { term: header.term, session: call.session, seq: call.seq, fate });
                     self.writes.applied(index, Some((&call, reply)))
                 }
             },
@@ -475,7 +478,7 @@ impl Node {
             self.digests.own(index, digest);
             self.digest_news = Some((index, digest));
         }
-        Ok(())
+        Ok(applied)
     }
 
     /// Stops a node whose state is another than that of a majority.

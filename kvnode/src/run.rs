@@ -10,6 +10,7 @@ use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use raft::Incarnation;
 
 use crate::address::Address;
+use crate::apply_trace::ApplyTrace;
 use crate::cli::{LogBytes, RunArgs, Tuning};
 use crate::exit::{Exit, Failure, OrExit};
 use crate::init::{lock, open_disk, read_identity};
@@ -76,6 +77,7 @@ pub(crate) fn start(
     let begun = Instant::now();
     let log = Log::start(&format!("{} starting t0", identity.name)).map_err(|error| Exit::Usage.says(error))?;
     let lock = lock(dir)?;
+    let trace = tuning.apply_trace.as_deref().map(ApplyTrace::open).transpose()?;
     let descriptors = raise_descriptor_limit();
     let client = listen("client", &addresses.listen_client, addresses.advertise_client.as_ref(), &signals, &log)?;
     let peer = listen("peer", &addresses.listen_peer, addresses.advertise_peer.as_ref(), &signals, &log)?;
@@ -129,6 +131,7 @@ pub(crate) fn start(
         listeners: [client, peer],
         signals,
         log: log.clone(),
+        trace,
         name: identity.name.clone(),
         tick: tuning.tick,
         heartbeat_ticks: tuning.heartbeat_ticks,

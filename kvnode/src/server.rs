@@ -32,6 +32,7 @@ use raft::{ClusterId, NodeId, RoleName};
 use wire::limits::HELLO_BODY_LEN_MAX;
 use wire::{Kind, PeerFrame, Purpose, Refused};
 
+use crate::apply_trace::ApplyTrace;
 use crate::exit::{Exit, Failure, OrExit};
 use crate::logging::Log;
 use crate::notify;
@@ -67,6 +68,7 @@ pub(crate) struct Parts {
     pub(crate) listeners: [Listener; 2],
     pub(crate) signals: Signals,
     pub(crate) log: Log,
+    pub(crate) trace: Option<ApplyTrace>,
     /// Its own name, for the lines of the log.
     pub(crate) name: String,
     pub(crate) tick: Duration,
@@ -122,6 +124,7 @@ impl Server {
             mut listeners,
             signals,
             log,
+            trace,
             name,
             tick,
             heartbeat_ticks,
@@ -137,7 +140,7 @@ impl Server {
         }
         let poll = Poll::new().or_exit(Exit::Io, || "cannot create a poll")?;
         let registry = watch(&poll, &mut listeners, &signals).or_exit(Exit::Io, || "cannot watch the sockets")?;
-        let network = Network::new(registry, start);
+        let network = Network::new(registry, trace, start);
         let waker = Waker::new(poll.registry(), RESOLVER).or_exit(Exit::Io, || "cannot create a waker")?;
         let links = Links::new(Pace { heartbeat: tick * heartbeat_ticks, election: tick * election_ticks }, seed);
         Ok(Server {

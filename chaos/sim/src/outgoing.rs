@@ -3,7 +3,7 @@
 use std::rc::Rc;
 
 use fastrand::Rng;
-use kvnode::{ClientId, Node, Outbox};
+use kvnode::{AppliedWrite, ClientId, Node, Outbox};
 use raft::{Index, Message, NodeId};
 use wire::client::Reply;
 use wire::peer::PeerFrame;
@@ -96,7 +96,7 @@ impl<'a> Outgoing<'a> {
 }
 
 impl Outbox for Outgoing<'_> {
-    fn applied(&mut self, node: &Node, index: Index, entry: &[u8]) {
+    fn applied(&mut self, node: &Node, index: Index, entry: &[u8], _write: Option<&AppliedWrite>) {
         self.ledger.applied(node, index, entry);
     }
 

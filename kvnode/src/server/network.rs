@@ -5,12 +5,14 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::io;
 use std::time::Instant;
 
-use kvnode::{ClientId, Outbox};
+use kvnode::{AppliedWrite, ClientId, Node, Outbox};
 use mio::{Interest, Registry, Token};
-use raft::{Message, NodeId};
+use raft::{Index, Message, NodeId};
 use slotmap::{Key, KeyData, SlotMap};
 use wire::limits::READ_BUFFER_LEN;
 use wire::{PeerFrame, Purpose, Reply};
+
+use crate::apply_trace::ApplyTrace;
 
 use super::connection::{Client, Connection, ConnectionKey, Door, Party, Why};
 use super::limits::{CLIENT_OUTPUT_BYTES_MAX, CLIENT_SMALL_REPLY_LEN, CLIENTS_OUTPUT_BYTES_MAX, LINK_OUTPUT_BYTES_MAX};
@@ -44,6 +46,7 @@ pub(crate) struct Network {
     pub(crate) saved: bool,
     /// Bytes to and from peers since the node was last told.
     pub(crate) peer_bytes: u64,
+    trace: Option<ApplyTrace>,
     now: Instant,
 }
 
@@ -64,7 +67,7 @@ pub(crate) fn client_id(key: ConnectionKey) -> ClientId {
 
 impl Network {
     /// No connections yet.
-    pub(crate) fn new(registry: Registry, now: Instant) -> Network {
+    pub(crate) fn new(registry: Registry, trace: Option<ApplyTrace>, now: Instant) -> Network {
         Network {
             registry,
             connections: SlotMap::with_key(),
@@ -81,6 +84,7 @@ impl Network {
             overflown: BTreeSet::new(),
             saved: false,
             peer_bytes: 0,
+            trace,
             now,
         }
     }
@@ -275,6 +279,16 @@ impl Network {
         let key = *self.routes.get(&(to, purpose))?;
         Some((key, &mut self.connections.get_mut(key)?.stream.output))
     }
+
+    fn trace(&mut self, act: impl FnOnce(&mut ApplyTrace) -> io::Result<()>) {
+        let Some(trace) = &mut self.trace else { return };
+        if let Err(error) = act(trace) {
+            // Whoever serves clients does not end for want of a diagnostic; nor may lines be missing in the middle.
+            let path = trace.path().display();
+            tracing::error!("cannot write to --apply-trace {path}: {error}. It ends here, until a restart; the node goes on");
+            self.trace = None;
+        }
+    }
 }
 
 impl Outbox for Network {
@@ -306,6 +320,16 @@ impl Outbox for Network {
     fn flush(&mut self) {
         self.saved = true;
         self.flush_all();
+    }
+
+    fn applied(&mut self, _node: &Node, index: Index, _entry: &[u8], write: Option<&AppliedWrite>) {
+        if let Some(write) = write {
+            self.trace(|trace| trace.add(index, write));
+        }
+    }
+
+    fn all_applied(&mut self) {
+        self.trace(ApplyTrace::flush);
     }
 
     fn reply(&mut self, client: ClientId, request_id: u64, reply: &Reply) {

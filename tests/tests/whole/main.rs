@@ -2,6 +2,7 @@
 //! per promise.
 
 mod acknowledged; // nothing acknowledged is lost or doubled, whoever is killed
+mod apply_trace; // what nodes say they applied
 mod bad_input; // named, and nothing lost
 mod bench; // what a failover costs those who write meanwhile
 mod command_line; // what is typed wrongly is named
