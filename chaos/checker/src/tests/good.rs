@@ -3,7 +3,7 @@
 use fastrand::Rng;
 
 use super::make::{Execution, Shape, WORKLOADS, Workload, make};
-use crate::history::{Answer, Call, History, Op};
+use crate::history::{Answer, Call, History, Op, Outcome};
 use crate::model::Prepared;
 use crate::search::{Search, search};
 use crate::witness::{Witness, witness};
@@ -64,6 +64,24 @@ fn positions_alone_prove_what_one_copy_answered() {
             Witness::Broken { violation, .. } => panic!("seed {seed} {:?}: {violation}", shape.workload),
         }
     }
+}
+
+/// Hundreds of writes of unknown outcome on one hot key: too many places to search for, and one order to replay if it is told where
+/// those are that happened. The others never happened, and nobody says so.
+#[test]
+fn unknown_writes_with_positions_need_no_search() {
+    let shape = Shape { workload: Workload::Scans, ops: 100_000, keys: 1, spread: 300, unknown: 300 };
+    let Execution { mut ops, happened } = make(&mut Rng::with_seed(417), shape);
+    assert!(happened.len() > 100, "{} are too few", happened.len());
+    for (number, position) in happened {
+        ops[number].position = Some(position);
+    }
+    let unknown = ops.iter().filter(|op| op.outcome == Outcome::Unknown && op.position.is_none() && !op.call.is_read()).count();
+    assert!(unknown > 50, "{unknown} are too few");
+    let history = Execution { ops, happened: Vec::new() }.history();
+    // A step per operation, and not one more.
+    let limits = Limits { steps_max: 100_000, ..Limits::default() };
+    assert!(matches!(witness(&Prepared::new(&history), &limits), Witness::Fits));
 }
 
 /// The search needs neither positions nor values that differ.

@@ -24,6 +24,8 @@ pub(super) const WORKLOADS: [Workload; 4] = [Workload::Append, Workload::Registe
 /// An execution: operations in the order in which one copy did them.
 pub(super) struct Execution {
     pub(super) ops: Vec<Op>,
+    /// Unknown writes that happened, and where; only half of them say so themselves.
+    pub(super) happened: Vec<(usize, u64)>,
 }
 
 impl Execution {
@@ -130,7 +132,7 @@ fn call(rng: &mut Rng, shape: &Shape, number: usize) -> Call {
 
 pub(super) fn make(rng: &mut Rng, shape: Shape) -> Execution {
     let mut copy = Copy::default();
-    let mut ops = Vec::new();
+    let (mut ops, mut happened) = (Vec::new(), Vec::new());
     for number in 0..shape.ops {
         let call = call(rng, &shape, number);
         // Several take effect at one moment: what ends as something else begins may have come after it.
@@ -145,6 +147,7 @@ pub(super) fn make(rng: &mut Rng, shape: Shape) -> Execution {
                 // Unknown, and it did happen, perhaps long after.
                 op.call_ns -= rng.u64(..=20 * shape.spread);
                 let (_, position, _) = copy.run(&op.call);
+                happened.extend((!op.call.is_read()).then_some((number, position)));
                 if rng.bool() && !op.call.is_read() {
                     op.position = Some(position);
                 }
@@ -159,7 +162,7 @@ pub(super) fn make(rng: &mut Rng, shape: Shape) -> Execution {
         };
         ops.push(op);
     }
-    Execution { ops }
+    Execution { ops, happened }
 }
 
 /// The bytes that a get found.
