@@ -373,7 +373,12 @@ impl Cluster {
                 (group, pairs)
             }
             Shape::Ring => (order.clone(), shape::ring(&order)),
-            Shape::Bridge => (order.clone(), shape::bridge(&order)),
+            Shape::Bridge => {
+                let overview = self.overview()?;
+                let leader = overview.leader.map(|id| overview.name_of(id));
+                shape::off_the_bridge(&mut order, self.nodes.iter().position(|node| Some(&node.name) == leader.as_ref()));
+                (order.clone(), shape::bridge(&order))
+            }
             Shape::Clients(target) => {
                 let whom = self.resolve(target)?;
                 let clients = self.options.nodes..self.options.nodes + self.options.clients;

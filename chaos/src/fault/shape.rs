@@ -13,7 +13,7 @@ pub(crate) enum Shape {
     Halves,
     /// Everybody sees a majority, and no two see the same: each only its neighbours in a ring.
     Ring,
-    /// Two groups that see each other only through one node, which sees all.
+    /// Two groups that see each other only through one node, which sees all; not the leader, if there is one.
     Bridge,
     /// Clients do not reach these nodes; nodes reach each other.
     Clients(Target),
@@ -64,6 +64,15 @@ pub(crate) fn bridge(order: &[usize]) -> Vec<(usize, usize)> {
     pairs(order.len()).filter(|(a, b)| *a < middle && middle < *b).map(|(a, b)| ordered(order[a], order[b])).collect()
 }
 
+/// Moves the leader, if there is one, from the middle to a bank. A leader that is the bridge reaches everybody, and nobody else has
+/// anything to say: nothing but pings would be cut.
+pub(crate) fn off_the_bridge(order: &mut [usize], leader: Option<usize>) {
+    let middle = order.len() / 2;
+    if leader.is_some() && order.get(middle).copied() == leader {
+        order.swap(0, middle);
+    }
+}
+
 /// Pairs of which one is in the group and one is not.
 pub(crate) fn apart(group: &[usize], all: &[usize]) -> Vec<(usize, usize)> {
     let others = || all.iter().filter(|one| !group.contains(one));
@@ -104,6 +113,17 @@ mod tests {
     fn a_bridge_sees_all_and_its_banks_do_not_see_each_other() {
         let seen = seen(5, &bridge(&[4, 2, 0, 1, 3]));
         assert_eq!(seen, [vec![0, 1, 2, 3, 4], vec![0, 1, 3], vec![0, 2, 4], vec![0, 1, 3], vec![0, 2, 4]]);
+    }
+
+    #[test]
+    fn the_bridge_is_a_follower() {
+        for leader in [None, Some(0), Some(3), Some(4)] {
+            let mut order = [4, 2, 3, 1, 0];
+            off_the_bridge(&mut order, leader);
+            assert_eq!(order, if leader == Some(3) { [3, 2, 4, 1, 0] } else { [4, 2, 3, 1, 0] });
+            let cut = bridge(&order);
+            assert!(leader.is_none_or(|leader| cut.iter().any(|(a, b)| [*a, *b].contains(&leader))), "it is cut off from somebody");
+        }
     }
 
     #[test]

@@ -120,8 +120,7 @@ fn bridges_halves_and_client_cuts_leave_a_majority_that_serves() {
     for words in ["partition halves", "partition minority", "partition bridge", "partition ring"] {
         up.inject(words);
         up.kvcli(&["--timeout", "20s", "put", "city", words]).expect_code(0);
-        // The write may have needed none of the cut links: a leader that is the bridge reaches everybody. But every node pings every
-        // other once per heartbeat.
+        // The write may have needed none of the cut links. But every node pings every other once per heartbeat.
         wait_until(&format!("{words} cuts packets"), PATIENCE, || figure(&up.effect(), "packets_cut") > 0);
         let effect = up.heal();
         assert!(figure(&effect, "packets_cut") > 0, "{words}: {effect}");
