@@ -36,7 +36,8 @@ pub(crate) enum Command {
     /// Break a cluster of real nodes while clients use it, and judge what they saw.
     ///
     /// The seed fixes the plan: which faults, when, and what clients ask. What really happened is in the run's directory: run.json,
-    /// plan.jsonl, faults.jsonl, leaders.jsonl, history.jsonl, result.json, and the log of every node.
+    /// plan.jsonl, faults.jsonl, leaders.jsonl, history.jsonl, result.json, and the log of every node. Unless the run has passed, what
+    /// every node applied stays there, too: n1.applied.jsonl and so on.
     #[command(after_help = "Examples:\n  chaos run\n  chaos run --time 20s --nodes 3 --faults pause,partition --workload mixed --seed 7")]
     Run(crate::run::RunArgs),
     /// Run whole clusters in simulation, each from a seed.

@@ -58,6 +58,8 @@ pub(crate) struct Options {
     pub(crate) clients: usize,
     /// More arguments for `kvnode run`.
     pub(crate) run_args: Vec<String>,
+    /// Whether nodes tell what they apply: a line per write.
+    pub(crate) apply_traces: bool,
     /// How links are broken; `None`: the best there is.
     pub(crate) backend: Option<Backend>,
     /// Targets and packets are drawn from it.

@@ -3,6 +3,7 @@
 //! Clients work and faults come and go; then everything is healed, the nodes must converge, every key is read on every node, and the
 //! history of what the clients saw is judged. A run in which nothing was exercised is inconclusive, never passed.
 
+mod applied; // what nodes say they applied
 mod args; // the flags
 mod artifacts; // what it leaves behind
 mod crew; // clients
@@ -17,12 +18,14 @@ mod workload; // what clients ask
 
 use std::collections::BTreeMap;
 use std::io::{self, IsTerminal as _, Write as _};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use checker::{History, Op};
 use serde::Serialize;
 
+use self::applied::Applied;
 pub(crate) use self::args::RunArgs;
 use self::artifacts::Artifacts;
 use self::crew::{Crew, Duty};
@@ -90,6 +93,7 @@ pub(crate) fn run(args: &RunArgs) -> Result<Ending, Failure> {
         nodes: scenario.nodes,
         clients: scenario.clients.min(CLIENT_HOSTS_MAX),
         run_args: scenario.node_args.clone(),
+        apply_traces: true,
         backend: None,
         seed,
         epoch: start,
@@ -116,13 +120,21 @@ pub(crate) fn run(args: &RunArgs) -> Result<Ending, Failure> {
     artifacts.lines("leaders.jsonl", &leaders).map_err(cannot)?;
     stage.cluster.stop()?;
 
+    let mut wrong = end.wrong;
+    wrong.extend(stage.place_unknown(&mut artifacts)?);
     let mut history = History::new();
     for op in std::mem::take(&mut stage.ops) {
         history.push(op).map_err(|error| Ending::Internal.says(format!("a client recorded what cannot be: {error}")))?;
     }
-    let broken = Broken { kinds: stage.effects, steps: &stage.steps };
-    let result = RunResult::of(&scenario, seed, &history, &broken, leaders.len(), end.wrong, stage.cluster.nodes());
+    let broken = Broken { kinds: std::mem::take(&mut stage.effects), steps: &stage.steps };
+    let result = RunResult::of(&scenario, seed, &history, &broken, leaders.len(), wrong, stage.cluster.nodes());
     artifacts.json("result.json", &result).map_err(cannot)?;
+    if result.ending() == Ending::Passed {
+        // Everything that they could tell is in the history; who looks for a fault may want to see the rest.
+        for trace in stage.traces() {
+            let _ = std::fs::remove_file(trace); // one that is left harms nobody
+        }
+    }
     write!(stage.out, "{result}")?;
     writeln!(stage.out, "{}", artifacts.dir().display())?;
     Ok(result.ending())
@@ -258,6 +270,27 @@ impl Stage {
         self.cluster.wait_healthy(CONVERGE_MAX)?;
         let ops = crew.take(TURN).map_err(|why| Ending::Io.says(why))?;
         self.keep(ops, artifacts)
+    }
+
+    /// Gives writes of unknown outcome the positions that the nodes know, which have stopped. What these tell that must not be.
+    fn place_unknown(&mut self, artifacts: &mut Artifacts) -> Result<Vec<String>, Failure> {
+        match Applied::read(&self.traces()) {
+            Ok(applied) => {
+                if applied.place(&mut self.ops) > 0 {
+                    artifacts.rewrite(&self.ops)?;
+                }
+                Ok(applied.wrong)
+            }
+            // They are hints, and there is a history to judge.
+            Err(error) => {
+                writeln!(self.out, "what nodes say they applied is not used: {error}")?;
+                Ok(Vec::new())
+            }
+        }
+    }
+
+    fn traces(&self) -> Vec<PathBuf> {
+        self.cluster.nodes().iter().filter_map(|node| node.apply_trace.clone()).collect()
     }
 
     fn keep(&mut self, ops: Vec<Op>, artifacts: &mut Artifacts) -> Result<(), Failure> {

@@ -89,6 +89,7 @@ fn start(args: UpArgs) -> Result<(Supervisor, UnixListener), Failure> {
         nodes: args.nodes,
         clients: args.clients,
         run_args: args.run_args,
+        apply_traces: false,
         backend: args.net,
         seed,
         epoch: Instant::now(),

@@ -41,6 +41,8 @@ pub(crate) struct Node {
     pub(crate) dir: PathBuf,
     /// All it ever said.
     pub(crate) log: PathBuf,
+    /// All it ever applied, if it is to tell. Beside its data, where no fault reaches it.
+    pub(crate) apply_trace: Option<PathBuf>,
     /// The process's id while there is one, for other programs.
     pid_file: PathBuf,
     kvnode: PathBuf,
@@ -77,6 +79,7 @@ impl Node {
             peer_addr: format!("{}:{PEER_PORT}", host.address),
             dir: options.dir.join(&host.name),
             log: options.dir.join(format!("{}.log", host.name)),
+            apply_trace: options.apply_traces.then(|| options.dir.join(format!("{}.applied.jsonl", host.name))),
             pid_file: options.dir.join(format!("{}.pid", host.name)),
             kvnode: options.kvnode.clone().expect("found when the cluster started"),
             run_args,
@@ -141,6 +144,9 @@ impl Node {
         let log = OpenOptions::new().create(true).append(true).open(&self.log).map_err(self.cannot("open its log"))?;
         let mut command = self.command();
         command.args(["run", "--listen-client", &self.client_addr, "--data-dir"]).arg(&self.dir).args(&self.run_args);
+        if let Some(trace) = &self.apply_trace {
+            command.arg("--apply-trace").arg(trace);
+        }
         command.stdout(Stdio::null()).stderr(log);
         let child = people.spawn(&host.network, command).map_err(self.cannot("run kvnode"))?;
         std::fs::write(&self.pid_file, format!("{}\n", child.id())).map_err(self.cannot("write its pid file"))?;

@@ -49,6 +49,7 @@ impl Stage {
             nodes: servers,
             clients: CLIENT_HOSTS,
             run_args: vec!["--max-log-bytes".into(), max_log_bytes],
+            apply_traces: false,
             backend: None,
             seed,
             epoch: start,

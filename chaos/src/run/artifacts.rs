@@ -67,6 +67,15 @@ impl Artifacts {
         ops.iter().try_for_each(|op| checker::write(op, &mut self.history))
     }
 
+    /// The whole history once more, because more is known of it.
+    pub(crate) fn rewrite(&mut self, ops: &[Op]) -> io::Result<()> {
+        let fresh = self.dir.join(".history.jsonl");
+        self.history = BufWriter::new(File::create(&fresh)?);
+        self.record(ops)?;
+        self.flush()?;
+        fs::rename(fresh, self.dir.join("history.jsonl"))
+    }
+
     /// From here on the history can be read.
     pub(crate) fn flush(&mut self) -> io::Result<()> {
         self.history.flush()

@@ -5,6 +5,8 @@ use std::time::{Duration, Instant};
 use checker::{Answer, Call, Op, Outcome};
 use kvcli::{Ask, CallNumber, Clerk, ClerkError, Expectation, Range, Token, WriteOutcome, Written};
 
+use super::applied::session_name;
+
 /// How a call ended.
 pub(crate) struct Ended {
     pub(crate) outcome: Outcome,
@@ -21,10 +23,13 @@ impl Ended {
         Ended { outcome, position: None, version: None, token: None, local: None }
     }
 
-    /// Ends an operation. An unknown write may happen at any time from now on: it has no end.
+    /// Ends an operation. An unknown write may happen at any time from now on: it has no end, but nodes know it by its call.
     pub(crate) fn close(&self, op: &mut Op, now_ns: u64) {
         op.return_ns = (self.outcome != Outcome::Unknown).then_some(now_ns);
         (op.outcome, op.position, op.version) = (self.outcome.clone(), self.position, self.version);
+        if let Some(token) = &self.token {
+            (op.session, op.seq) = (Some(session_name(token.session.0)), Some(token.seq));
+        }
     }
 
     fn written(written: &Written) -> Ended {

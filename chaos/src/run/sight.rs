@@ -11,6 +11,8 @@ pub(crate) struct Sight {
     pub(crate) ok: usize,
     pub(crate) fail: usize,
     pub(crate) unknown: usize,
+    /// Those of unknown outcome of which a node says that it applied them.
+    pub(crate) unknown_applied: usize,
     /// Reads that were under way while a write of the same key was, or a scan while any was.
     pub(crate) contended_reads: usize,
     /// The longest time in which no call succeeded.
@@ -28,7 +30,10 @@ impl Sight {
                     ends.extend(op.return_ns);
                 }
                 Outcome::Fail => sight.fail += 1,
-                Outcome::Unknown => sight.unknown += 1,
+                Outcome::Unknown => {
+                    sight.unknown += 1;
+                    sight.unknown_applied += usize::from(op.position.is_some());
+                }
             }
         }
         ends.sort_unstable();

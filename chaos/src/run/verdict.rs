@@ -162,8 +162,9 @@ impl fmt::Display for Result {
         for line in &self.faults {
             writeln!(f, "  {:<28} {:>3} x, {:>3} with effect: {}", line.fault, line.injected, line.had_effect, in_words(&line.effect))?;
         }
-        let Sight { ok, fail, unknown, contended_reads, longest_gap_ms } = &self.sight;
-        writeln!(f, "{} operations: {ok} ok, {fail} failed, {unknown} unknown; {contended_reads} contended reads", self.operations)?;
+        let Sight { ok, fail, unknown, unknown_applied, contended_reads, longest_gap_ms } = &self.sight;
+        writeln!(f, "{} operations: {ok} ok, {fail} failed, {unknown} unknown ({unknown_applied} of them applied)", self.operations)?;
+        writeln!(f, "{contended_reads} contended reads")?;
         writeln!(f, "{} leaders seen; longest time without success {longest_gap_ms} ms; judged in {} ms", self.leaders, self.checked_ms)?;
         writeln!(f, "{}", self.verdict)?;
         for reason in &self.reasons {

@@ -66,6 +66,32 @@ fn a_run_without_faults_in_which_nothing_could_go_wrong_is_inconclusive() {
     let text = String::from_utf8_lossy(&ran.stdout).into_owned();
     assert!(text.contains("inconclusive\n  no read was under way while its key was written"), "{text}");
     assert_eq!(result(dir.path())["verdict"], "inconclusive");
+    // Whoever wants to know why has what the node applied.
+    assert!(lines(dir.path(), "n1.applied.jsonl").iter().any(|line| line["outcome"] == "done"));
+}
+
+#[test]
+fn a_write_that_was_applied_and_never_answered_gets_its_position() {
+    if lacks("a_write_that_was_applied_and_never_answered_gets_its_position") {
+        return;
+    }
+    let dir = place::directory();
+    let scenario = dir.path().join("scenario.toml");
+    let steps = ["1s", "3s", "5s"].map(|at| format!("[[fault]]\nat = \"{at}\"\nfor = \"1s\"\ninject = \"one-way leader clients\"\n"));
+    std::fs::write(&scenario, format!("timeout = \"400ms\"\n{}", steps.concat())).expect("a file");
+    let flags = [scenario.to_str().expect("text"), "--nodes=3", "--time=7s", "--clients=8", "--rate=200", "--workload=mixed"];
+    run(dir.path(), &flags).expect_code(0);
+    let result = result(dir.path());
+    let history = lines(dir.path(), "history.jsonl");
+    let placed = |line: &&Value| line["outcome"] == "unknown" && line["position"].is_u64();
+    let placed: Vec<&Value> = history.iter().filter(placed).collect();
+    assert!(!placed.is_empty(), "requests arrived and answers did not: {result:#}");
+    assert!(placed.iter().all(|line| line["session"].is_string() && line["seq"].is_u64()), "{placed:#?}");
+    assert_eq!(result["unknown_applied"].as_u64(), Some(placed.len() as u64), "{result:#}");
+    // The run has passed: what the nodes told is in the history now.
+    let left = ["n1", "n2", "n3"].map(|node| dir.path().join(format!("latest/{node}.applied.jsonl")).exists());
+    assert_eq!(left, [false; 3]);
+    Ran::run(chaos(&["check", dir.path().join("latest/history.jsonl").to_str().expect("text")]), b"").expect_code(0);
 }
 
 #[test]
