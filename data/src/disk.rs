@@ -65,7 +65,7 @@ pub(crate) fn parent(path: &str) -> &str {
 /// Reads a whole file of at most `len_max` bytes; a longer one is read to `len_max + 1`, so that the caller can tell.
 pub(crate) fn read_all<D: Disk>(disk: &mut D, file: &D::File, len_max: u64, bytes: &mut Vec<u8>) -> io::Result<()> {
     bytes.clear();
-    let mut piece_len = 64 << 10;
+    let mut piece_len = 16 << 10;
     loop {
         let at = bytes.len();
         // Grows with what was really read: no length that somebody wrote into a file decides how much is allocated.
@@ -79,13 +79,17 @@ pub(crate) fn read_all<D: Disk>(disk: &mut D, file: &D::File, len_max: u64, byte
     }
 }
 
+/// Zeros are looked for in pieces of so many.
+const ZERO_PIECE_LEN: usize = 512;
+
 static ZEROS: [u8; 64 << 10] = [0; 64 << 10];
 
 /// Length of `bytes` without the zeros at its end.
 pub(crate) fn nonzero_len(bytes: &[u8]) -> usize {
-    // Whole pieces first: most of a segment is zeros, and comparing memory is faster than looking at bytes.
+    // Whole pieces first: most of a segment is zeros, and comparing memory is faster than looking at bytes. Small ones: a short segment
+    // is less than a large one.
     let mut len = bytes.len();
-    for piece in bytes.rchunks(ZEROS.len()).take_while(|piece| **piece == ZEROS[..piece.len()]) {
+    for piece in bytes.rchunks(ZERO_PIECE_LEN).take_while(|piece| **piece == ZEROS[..piece.len()]) {
         len -= piece.len();
     }
     bytes[..len].iter().rposition(|byte| *byte != 0).map_or(0, |at| at + 1)
