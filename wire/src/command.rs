@@ -182,8 +182,12 @@ impl<'a> Command<'a> {
     }
 }
 
+/// Room for most commands, found at once instead of field by field.
+const SHORT_COMMAND_LEN: usize = 128;
+
 /// Appends the payload of a write: the bytes of a `Request::Write`.
 pub fn encode_write(call: &CallId, op: &Op<'_>, out: &mut Vec<u8>) {
+    out.reserve(SHORT_COMMAND_LEN);
     out.put_u8(COMMAND_VERSION);
     out.put_u8(1);
     out.put_u128(call.session.0);

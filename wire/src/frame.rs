@@ -31,6 +31,9 @@ use crate::limits::{FRAME_BODY_LEN_MAX, READ_BUFFER_KEPT_LEN, READ_BUFFER_LEN};
 /// Bytes before a frame's body.
 pub const FRAME_HEADER_LEN: usize = 9;
 
+/// Room for most frames, found at once instead of field by field.
+const SHORT_FRAME_LEN: usize = 128;
+
 /// What a frame's body is.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 #[repr(u8)]
@@ -129,6 +132,7 @@ pub enum FrameError {
 /// Appends a frame whose body is whatever `body` appends. No memory but `out`'s.
 pub(crate) fn encode_frame(out: &mut Vec<u8>, kind: Kind, body: impl FnOnce(&mut Vec<u8>)) {
     let start = out.len();
+    out.reserve(SHORT_FRAME_LEN);
     out.extend_from_slice(&[0; FRAME_HEADER_LEN - 1]);
     out.push(kind as u8);
     body(out);
