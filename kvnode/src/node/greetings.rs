@@ -55,6 +55,10 @@ impl Node {
         let own = self.hello(None);
         let changed: Vec<Announce> = std::iter::once(&own)
             .chain(self.greetings.values())
+            .filter(|hello| self.members.contains(hello.node))
+            .filter(|hello| self.members.disk_id(hello.node).is_none_or(|disk_id| disk_id == hello.disk_id))
+            .filter(|hello| !self.members.announced(hello.node).is_some_and(|announced| says(announced, hello)))
+            .filter(|hello| !self.announcing.get(&hello.node).is_some_and(|announced| says(announced, hello)))
             .map(|hello| Announce {
                 node: hello.node,
                 disk_id: hello.disk_id,
@@ -62,10 +66,6 @@ impl Node {
                 peer_addr: hello.peer_addr.clone(),
                 version: hello.version.clone(),
             })
-            .filter(|announce| self.members.contains(announce.node))
-            .filter(|announce| self.members.disk_id(announce.node).is_none_or(|disk_id| disk_id == announce.disk_id))
-            .filter(|announce| self.members.announced(announce.node) != Some(announce))
-            .filter(|announce| self.announcing.get(&announce.node) != Some(announce))
             .collect();
         for announce in changed {
             let mut payload = Vec::new();
@@ -89,6 +89,13 @@ impl Node {
             self.events.push(Event::Refused { node, refused });
         }
     }
+}
+
+/// Whether this is in the log what a member says of itself.
+fn says(announced: &Announce, hello: &PeerHello) -> bool {
+    let Announce { node, disk_id, client_addr, peer_addr, version } = announced;
+    (*node, *disk_id) == (hello.node, hello.disk_id)
+        && (client_addr, peer_addr, version) == (&hello.client_addr, &hello.peer_addr, &hello.version)
 }
 
 /// Whose disk an entry announces.
