@@ -69,6 +69,8 @@ pub enum Action {
         connection: ConnectionId,
         /// Whole frames.
         bytes: Vec<u8>,
+        /// For which call; `None`: a greeting.
+        call: Option<CallNumber>,
     },
     /// Close, or stop dialling. Nothing needs to be answered.
     Close {
@@ -281,7 +283,7 @@ impl Core {
         self.servers.get_mut(id).link = Link::Greeting { connection, since_us: now_us, buffer };
         let mut bytes = Vec::new();
         wire::encode_hello(&Hello::Client { cluster_id: self.cluster_id }, &mut bytes);
-        self.actions.push(Action::Send { connection, bytes });
+        self.actions.push(Action::Send { connection, bytes, call: None });
     }
 
     /// Bytes came, any number of them.
@@ -476,7 +478,7 @@ impl Core {
         self.requests.insert(request, number);
         call.attempts.insert(request, Attempt { server: id, sent_us: self.now_us, kind: AttemptKind::Call });
         call.phase = Phase::Waiting { request, server: id, since_us: self.now_us };
-        self.actions.push(Action::Send { connection, bytes });
+        self.actions.push(Action::Send { connection, bytes, call: Some(number) });
     }
 
     fn take_frames(&mut self, connection: ConnectionId, id: ServerId) {

@@ -141,7 +141,7 @@ impl Transport {
             for action in actions {
                 match action {
                     Action::Dial { connection, address } => self.dial(connection, address),
-                    Action::Send { connection, bytes } => {
+                    Action::Send { connection, bytes, .. } => {
                         if let Some(socket) = self.sockets.get_mut(&connection) {
                             socket.unsent.extend_from_slice(&bytes);
                             self.unsent.insert(connection);

@@ -294,10 +294,10 @@ impl World {
                 break;
             }
             // A write has a number from the moment when it is sent, and may get another only by being sent again.
-            let is_sent = actions.iter().any(|action| matches!(action, Action::Send { .. }));
-            for (call, place) in clerk.in_flight.iter().filter(|_| is_sent) {
-                let identities = &mut self.clerks.calls[*place].identities;
-                if let Some(identity) = clerk.core.identity(*call)
+            for action in &actions {
+                if let Action::Send { call: Some(call), .. } = action
+                    && let (Some(place), Some(identity)) = (clerk.in_flight.get(call), clerk.core.identity(*call))
+                    && let identities = &mut self.clerks.calls[*place].identities
                     && !identities.contains(&identity)
                 {
                     identities.push(identity);
@@ -329,7 +329,7 @@ impl World {
                     clerk.connections.insert(connection, dialled);
                 }
             }
-            Action::Send { connection, bytes } => {
+            Action::Send { connection, bytes, .. } => {
                 let dialled = self.clerks.living.get(&number).and_then(|clerk| clerk.connections.get(&connection)).copied();
                 self.send_up(dialled.expect("a clerk sends on what it has dialled"), bytes);
             }

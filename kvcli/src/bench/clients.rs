@@ -143,7 +143,7 @@ impl Clients {
             for action in actions {
                 match action {
                     Action::Dial { connection, address } => self.dial(at, connection, address),
-                    Action::Send { connection, bytes } => self.send(at, connection, bytes),
+                    Action::Send { connection, bytes, .. } => self.send(at, connection, bytes),
                     Action::Close { connection } => self.close(at, connection),
                     Action::Finished { call, outcome } => load.finished(at, &mut self.clients[at].core, call, outcome, now_us),
                 }

@@ -199,7 +199,7 @@ impl Script {
         for action in self.core.take_actions() {
             match action {
                 Action::Dial { connection, address } => self.dialling.push((connection, address)),
-                Action::Send { connection, bytes } => self.read(connection, &bytes),
+                Action::Send { connection, bytes, .. } => self.read(connection, &bytes),
                 Action::Close { connection } => {
                     self.closed_count += 1;
                     self.dialling.retain(|(dialled, _)| *dialled != connection);

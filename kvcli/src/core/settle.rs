@@ -217,7 +217,7 @@ impl Core {
         call.attempts.insert(request, Attempt { server: id, sent_us: self.now_us, kind: AttemptKind::News });
         call.phase = Phase::Waiting { request, server: id, since_us: self.now_us };
         self.timers.set(number, call, &self.patience);
-        self.actions.push(Action::Send { connection, bytes });
+        self.actions.push(Action::Send { connection, bytes, call: Some(number) });
         self.dequeue();
     }
 
