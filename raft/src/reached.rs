@@ -17,7 +17,9 @@ impl Reached {
 
     /// Moves the marks to `out`.
     pub fn take(&mut self, out: &mut Vec<&'static str>) {
-        out.append(&mut self.0);
+        if !self.0.is_empty() {
+            out.append(&mut self.0);
+        }
     }
 }
 
