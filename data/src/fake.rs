@@ -232,6 +232,11 @@ impl FakeDisk {
         self.state().held.is_some()
     }
 
+    /// Whether a sync that was pending has ended, and nobody has asked yet.
+    pub fn sync_is_finished(&self) -> bool {
+        self.state().finished.is_some()
+    }
+
     /// Lets the pending sync happen.
     pub fn finish_sync(&self) {
         let mut state = self.state();

@@ -374,9 +374,13 @@ impl World {
         let mut outgoing =
             Outgoing::new(identity.node, Syncs { disk, plan: disk_plan, rng: disk_rng, slow: slow_syncs }, &mut self.clerks.ledger);
         let mut truncations = 0;
+        // As the real loop: a turn that finds nothing to do asks nobody for anything. It is looked at all the same.
+        let mut has_work = running.has_work() || store.has_room_again() || disk.sync_is_finished();
         while driven.is_ok() {
             let led = running.raft().is_leader().then(|| running.raft().term());
-            driven = drive(running, store, &mut outgoing);
+            if has_work {
+                driven = drive(running, store, &mut outgoing);
+            }
             // Also at one that dies now: what it has sent is on its way.
             truncations += u64::from(self.checker.look(running, store, disk));
             if driven.is_err() {
@@ -386,7 +390,8 @@ impl World {
             self.report.resignations += u64::from(led == Some(running.raft().term()) && !running.raft().is_leader());
             let waited = std::mem::replace(waits_for_room, store.waits_for_room());
             self.report.waiting_saves += u64::from(!waited && *waits_for_room);
-            if !running.has_work() && !store.has_room_again() {
+            has_work = has_work && (running.has_work() || store.has_room_again());
+            if !has_work {
                 let prepared = if store.needs_prepare() { store.prepare_slice() } else { Ok(()) };
                 driven = prepared.and_then(|()| if store.needs_trim() { store.trim_slice() } else { Ok(()) }).map_err(NodeError::from);
                 break;
@@ -397,6 +402,7 @@ impl World {
             *idle_ticks = 0;
         }
         self.report.truncations += truncations;
+        self.report.leader_changes = self.checker.leader_changes;
         *overtaken |= truncations > 0 && *syncing;
         let news = running.take_events();
         let newest = store.snapshot().map(|newest| newest.meta.last);
