@@ -462,7 +462,7 @@ impl Inode {
             done += piece.len();
             let old = &self.sectors[sector];
             // Zeros over zeros cost nothing, or filling ahead would fill memory.
-            if old.is_none() && !self.lost.contains_key(&sector) && piece.iter().all(|byte| *byte == 0) {
+            if old.is_none() && !self.lost.contains_key(&sector) && *piece == [0; SECTOR_LEN][..piece.len()] {
                 continue;
             }
             let on_disk = self.lost.remove(&sector).unwrap_or_else(|| old.clone());
