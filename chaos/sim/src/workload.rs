@@ -86,11 +86,11 @@ impl Workload {
         };
         let patience = match rng.u32(0..16) {
             0 => Patience::default(),
-            _ => Patience { pause_min_us: 100_000, pause_max_us: rng.u64(200_000..1_500_000), ..Patience::default() },
+            _ => Patience { pause_min_us: 200_000, pause_max_us: rng.u64(400_000..1_500_000), ..Patience::default() },
         };
         Workload {
             clerk_count: rng.usize(1..=8),
-            calls_per_s: rng.u64(22..=36),
+            calls_per_s: rng.u64(18..=26),
             weights,
             hot_keys: rng.u64(1..=6),
             short_lived,

@@ -15,7 +15,7 @@ fn effects(profile: Profile, seeds: u64) -> Effects {
 fn every_fault_has_its_effect() {
     let mut sum = effects(Profile::Storm, 15);
     sum += &effects(Profile::Network, 10);
-    sum += &effects(Profile::Disk, 10);
+    sum += &effects(Profile::Disk, 20);
     println!("{sum:?}");
     // A recovery needs room only when it begins a new segment; wipes are few, and `tests/seeds.rs` counts them.
     let missing: Vec<&str> = Effect::ALL.into_iter().filter(|effect| sum[*effect] == 0).map(Effect::name).collect();
