@@ -14,7 +14,7 @@ use crate::disk::WatchedDisk;
 use crate::failure::must;
 use crate::reached::Reached;
 use logs::Logs;
-pub(crate) use promises::is_kept;
+pub(crate) use promises::{Vote, is_kept};
 
 /// What has been seen so far, on any node, in any life.
 #[derive(Default)]

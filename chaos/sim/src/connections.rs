@@ -57,6 +57,12 @@ struct Input {
     is_greeted: bool,
 }
 
+impl Default for Input {
+    fn default() -> Input {
+        Input { buffer: FrameBuffer::new(HELLO_BODY_LEN_MAX), is_greeted: false }
+    }
+}
+
 /// One direction.
 #[derive(Default)]
 struct Pipe {
@@ -181,8 +187,7 @@ impl World {
             return self.after(delay_us, Event::Wire(Wire::Over(number)));
         }
         connection.life = host.life;
-        let input = Input { buffer: FrameBuffer::new(HELLO_BODY_LEN_MAX), is_greeted: false };
-        self.clerks.connections.inputs.insert(number, input);
+        self.clerks.connections.inputs.insert(number, Input::default());
         self.after(delay_us, Event::Wire(Wire::Connected(number)));
     }
 
@@ -208,11 +213,15 @@ impl World {
         }
         let bytes = take_piece(&mut connection.up, &mut self.clerks.rng, self.calm);
         self.flow_on(number, |connection| &mut connection.up, Wire::Up(number));
-        if let Some(mut input) = self.clerks.connections.inputs.remove(&number) {
+        if let Some(input) = self.clerks.connections.inputs.get_mut(&number) {
+            let mut taken = std::mem::take(input);
             self.trace.bytes(&bytes);
-            self.read(number, (clerk, node), &mut input, &bytes);
-            if self.hosts[node].process.is_some() && self.hosts[node].life == life {
-                self.clerks.connections.inputs.insert(number, input);
+            self.read(number, (clerk, node), &mut taken, &bytes);
+            let inputs = &mut self.clerks.connections.inputs;
+            if self.hosts[node].process.is_none() || self.hosts[node].life != life {
+                inputs.remove(&number);
+            } else if let Some(input) = inputs.get_mut(&number) {
+                *input = taken;
             }
         }
         self.leave_if_empty(number);

@@ -1,7 +1,6 @@
 //! Machines: a process that is started, driven and killed, its clock, and the disk that stays.
 
 use std::collections::VecDeque;
-use std::rc::Rc;
 
 use data::{FakeDisk, Identity, InitialMember, OpenError, Options, Store, StoreError};
 use fastrand::Rng;
@@ -432,7 +431,7 @@ impl World {
         for (late_us, part) in sent.parts {
             match late_us {
                 0 => self.carry(node, part),
-                _ => self.after(late_us, Event::Depart { node, life, part: Rc::new(part) }),
+                _ => self.after(late_us, Event::Depart { node, life, part: Box::new(part) }),
             }
         }
         if sent.late_us > 0 {

@@ -8,7 +8,7 @@ use raft::{Index, Message, NodeId};
 use wire::client::Reply;
 use wire::peer::PeerFrame;
 
-use crate::check::is_kept;
+use crate::check::{Vote, is_kept};
 use crate::disk::WatchedDisk;
 use crate::ledger::Ledger;
 use crate::network::Way;
@@ -17,7 +17,7 @@ use crate::plan::DiskPlan;
 /// What leaves at one instant.
 #[derive(Default, Debug)]
 pub(crate) struct Sent {
-    pub(crate) messages: Vec<(NodeId, Message)>,
+    pub(crate) votes: Vec<Vote>,
     pub(crate) frames: Vec<Outgone>,
     pub(crate) replies: Vec<(ClientId, u64, Reply)>,
 }
@@ -63,9 +63,12 @@ pub(crate) struct Outgoing<'a> {
     syncs: Syncs<'a>,
     /// What is applied is looked at between two entries.
     ledger: &'a mut Ledger,
+    /// None until something is sent: most turns send nothing.
     parts: Vec<(u64, Sent)>,
     late_us: u64,
     saved: bool,
+    /// The frame that is being made.
+    bytes: Vec<u8>,
 }
 
 /// The whole of a turn.
@@ -80,7 +83,7 @@ pub(crate) struct Done {
 
 impl<'a> Outgoing<'a> {
     pub(crate) fn new(node: NodeId, syncs: Syncs<'a>, ledger: &'a mut Ledger) -> Outgoing<'a> {
-        Outgoing { node, syncs, ledger, parts: vec![(0, Sent::default())], late_us: 0, saved: false }
+        Outgoing { node, syncs, ledger, parts: Vec::new(), late_us: 0, saved: false, bytes: Vec::new() }
     }
 
     pub(crate) fn finish(self) -> Done {
@@ -91,7 +94,10 @@ impl<'a> Outgoing<'a> {
     }
 
     fn now(&mut self) -> &mut Sent {
-        &mut self.parts.last_mut().expect("there is one from the start").1
+        if self.parts.last().is_none_or(|(late_us, _)| *late_us < self.late_us) {
+            self.parts.push((self.late_us, Sent::default()));
+        }
+        &mut self.parts.last_mut().expect("there is one now").1
     }
 }
 
@@ -102,20 +108,23 @@ impl Outbox for Outgoing<'_> {
 
     fn send(&mut self, to: NodeId, message: &Message, entries: &[u8]) {
         is_kept(self.node, to, message, self.syncs.disk);
-        let mut frame = Vec::new();
-        wire::peer::encode_raft(message, entries, &mut frame);
+        self.bytes.clear();
+        wire::peer::encode_raft(message, entries, &mut self.bytes);
+        let frame = self.bytes.as_slice().into();
         let way = if matches!(message, Message::Append { .. }) { Way::Entries } else { Way::Control };
+        let vote = Vote::of(self.node, to, message);
         let sent = self.now();
-        sent.frames.push(Outgone { to, way, is_answer: is_answer(message), frame: frame.into() });
-        sent.messages.push((to, message.clone()));
+        sent.frames.push(Outgone { to, way, is_answer: is_answer(message), frame });
+        sent.votes.extend(vote);
     }
 
     fn send_beside(&mut self, to: NodeId, frame: &PeerFrame<'_>) {
-        let mut bytes = Vec::new();
-        wire::peer::encode_peer(frame, &mut bytes);
+        self.bytes.clear();
+        wire::peer::encode_peer(frame, &mut self.bytes);
+        let bytes = self.bytes.as_slice().into();
         let is_chunk = matches!(frame, PeerFrame::SnapshotChunk { .. });
         let way = if is_chunk { Way::Snapshot } else { Way::Control };
-        self.now().frames.push(Outgone { to, way, is_answer: is_chunk, frame: bytes.into() });
+        self.now().frames.push(Outgone { to, way, is_answer: is_chunk, frame: bytes });
     }
 
     /// The sync that follows is waited for, if that is how this disk is used.
@@ -127,10 +136,7 @@ impl Outbox for Outgoing<'_> {
         let Syncs { disk, plan, rng, slow } = &mut self.syncs;
         let took_us = next_us(plan, rng, slow);
         disk.set_sync_us(took_us);
-        if took_us > 0 {
-            self.late_us += took_us;
-            self.parts.push((self.late_us, Sent::default()));
-        }
+        self.late_us += took_us;
     }
 
     fn reply(&mut self, client: ClientId, request_id: u64, reply: &Reply) {

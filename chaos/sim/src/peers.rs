@@ -2,12 +2,9 @@
 //! the real links (`kvnode/src/server/link.rs`): greeted in both directions, dialled again with a growing pause, and a peer's process is
 //! known to be gone only when its connection ended by its own side and a dial then met nobody, or another life.
 
-use std::rc::Rc;
-
 use raft::NodeId;
 use wire::frame::FrameBuffer;
 use wire::hello::PeerHello;
-use wire::limits::FRAME_BODY_LEN_MAX;
 use wire::peer::PeerFrame;
 
 use crate::effects::Effect;
@@ -49,10 +46,9 @@ pub(crate) enum Met {
 impl World {
     /// What a turn sent is on its way.
     pub(crate) fn carry(&mut self, node: usize, part: Sent) {
-        self.report.leader_changes = self.checker.leader_changes;
         let from_life = self.hosts[node].life;
-        for (to, message) in &part.messages {
-            self.checker.hear(self.hosts[node].identity.node, *to, message);
+        for vote in part.votes {
+            self.checker.hear(self.hosts[node].identity.node, vote);
         }
         for outgone in part.frames {
             let to = usize::try_from(outgone.to.0 - 1).expect("ids count from 1");
@@ -91,10 +87,9 @@ impl World {
     }
 
     /// What waited for a sync leaves, unless its process has not lived to see that.
-    pub(crate) fn depart(&mut self, node: usize, life: u64, part: &Rc<Sent>) {
+    pub(crate) fn depart(&mut self, node: usize, life: u64, part: Sent) {
         if self.hosts[node].life == life && self.hosts[node].process.is_some() {
-            let Sent { messages, frames, replies } = &**part;
-            self.carry(node, Sent { messages: messages.clone(), frames: frames.clone(), replies: replies.clone() });
+            self.carry(node, part);
         }
     }
 
@@ -121,7 +116,7 @@ impl World {
     }
 
     fn read_frame(&mut self, from: usize, to: usize, frame: &[u8]) {
-        let mut received = FrameBuffer::new(FRAME_BODY_LEN_MAX);
+        let mut received = std::mem::replace(&mut self.received, FrameBuffer::new(0));
         let mut rest = frame;
         while !rest.is_empty() {
             let space = received.space();
@@ -138,6 +133,7 @@ impl World {
             PeerFrame::Raft { message, entries } => self.hand_in(to, |node| node.peer_message(from, message, entries)),
             beside => self.hand_in(to, |node| node.peer_beside(from, beside)),
         }
+        self.received = received;
     }
 
     // Dials.

@@ -91,9 +91,11 @@ impl Trace {
     /// The same, of bytes.
     pub(crate) fn bytes(&mut self, bytes: &[u8]) {
         self.fact(bytes.len() as u64);
-        for chunk in bytes.chunks(8) {
+        let (words, rest) = bytes.as_chunks::<8>();
+        words.iter().for_each(|word| self.fact(u64::from_le_bytes(*word)));
+        if !rest.is_empty() {
             let mut word = [0; 8];
-            word[..chunk.len()].copy_from_slice(chunk);
+            word[..rest.len()].copy_from_slice(rest);
             self.fact(u64::from_le_bytes(word));
         }
     }

@@ -6,6 +6,8 @@ use std::rc::Rc;
 use data::InitialMember;
 use fastrand::Rng;
 use raft::NodeId;
+use wire::frame::FrameBuffer;
+use wire::limits::FRAME_BODY_LEN_MAX;
 
 use crate::check::Checker;
 use crate::clerks::{Clerks, Due};
@@ -34,7 +36,7 @@ pub(crate) enum Event {
     Depart {
         node: usize,
         life: u64,
-        part: Rc<Sent>,
+        part: Box<Sent>,
     },
     Deliver {
         parcel: Parcel,
@@ -127,6 +129,8 @@ pub(crate) struct World {
     pub(crate) network: Network,
     /// What a script says of the network; else the plan does.
     pub(crate) conditions: Option<Conditions>,
+    /// Takes in one frame after the other, for whomever it is.
+    pub(crate) received: FrameBuffer,
     /// What the nodes have sent each other so far.
     pub(crate) traffic: Traffic,
     pub(crate) clerks: Clerks,
@@ -160,6 +164,7 @@ impl World {
             hosts,
             network: Network::new(&plan),
             conditions: None,
+            received: FrameBuffer::new(FRAME_BODY_LEN_MAX),
             traffic: Traffic::default(),
             clerks: Clerks::new(plan.seed),
             checker: Checker::default(),
@@ -206,7 +211,7 @@ impl World {
         match event {
             Event::Tick { node, life } => self.tick(node, life),
             Event::Wake { node, life } => self.wake(node, life),
-            Event::Depart { node, life, part } => self.depart(node, life, &part),
+            Event::Depart { node, life, part } => self.depart(node, life, *part),
             Event::Deliver { parcel } => self.deliver(parcel),
             Event::Resume { from, to } => self.resume_link(from, to),
             Event::Dial { from, to, life, attempt } => self.dial_peer(from, to, life, attempt),

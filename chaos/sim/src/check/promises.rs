@@ -1,7 +1,7 @@
 //! What nodes promise to each other and to clients, against what a power cut would leave of it.
 
 use kvnode::ClientId;
-use raft::{AppendOutcome, EntryId, HardState, Index, Message, NodeId};
+use raft::{AppendOutcome, EntryId, HardState, Index, Message, NodeId, Term};
 use wire::client::{Reply, Request, Scan};
 
 use super::Checker;
@@ -10,34 +10,41 @@ use crate::failure::must;
 use crate::hosts::Host;
 use crate::world::World;
 
+/// In which term a node votes, and for whom.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Vote {
+    term: Term,
+    candidate: NodeId,
+}
+
+impl Vote {
+    /// The one that this message gives, if any.
+    pub(crate) fn of(id: NodeId, to: NodeId, message: &Message) -> Option<Vote> {
+        match message {
+            Message::RequestVote { term, .. } => Some(Vote { term: *term, candidate: id }),
+            Message::RequestVoteReply { term, vote_granted: true } => Some(Vote { term: *term, candidate: to }),
+            _ => None,
+        }
+    }
+}
+
 /// Whether a message is true on the disk of the node that says it, at the moment it says it.
 pub(crate) fn is_kept(id: NodeId, to: NodeId, message: &Message, disk: &WatchedDisk) {
-    let vote = match message {
-        Message::AppendReply { outcome: AppendOutcome::Accepted { match_index }, .. } => {
-            let durable = disk.durable_index();
-            let rule = "what is acknowledged is on the disk";
-            must!(*match_index <= durable, rule, "{id} vouches to {to} for {match_index}, but a power cut now would leave it {durable}");
-            return;
-        }
-        Message::RequestVote { term, .. } => (*term, id),
-        Message::RequestVoteReply { term, vote_granted: true } => (*term, to),
-        _ => return,
-    };
+    if let Message::AppendReply { outcome: AppendOutcome::Accepted { match_index }, .. } = message {
+        let durable = disk.durable_index();
+        let rule = "what is acknowledged is on the disk";
+        must!(*match_index <= durable, rule, "{id} vouches to {to} for {match_index}, but a power cut now would leave it {durable}");
+    }
+    let Some(Vote { term: of, candidate }) = Vote::of(id, to, message) else { return };
     let HardState { term, voted_for } = disk.hard_state();
-    let is_kept = vote.0 < term || vote == (term, voted_for.unwrap_or(NodeId(0)));
-    let (of, candidate) = vote;
+    let is_kept = of < term || (of, Some(candidate)) == (term, voted_for);
     let rule = "a vote is on the disk";
     must!(is_kept, rule, "{id} votes for {candidate} in {of}, but a power cut now would leave it {voted_for:?} in {term}");
 }
 
 impl Checker {
-    /// A node says something. A vote counts from here: one that was decided, not saved and not sent may be decided again after a crash.
-    pub(crate) fn hear(&mut self, from: NodeId, to: NodeId, message: &Message) {
-        let (term, candidate) = match message {
-            Message::RequestVote { term, .. } => (*term, from),
-            Message::RequestVoteReply { term, vote_granted: true } => (*term, to),
-            _ => return,
-        };
+    /// A node votes. That counts from here: a vote that was decided, not saved and not sent may be decided again after a crash.
+    pub(crate) fn hear(&mut self, from: NodeId, Vote { term, candidate }: Vote) {
         let vote = *self.votes.entry((from, term)).or_insert(candidate);
         must!(vote == candidate, "one vote per term (Raft 5.2)", "{from} votes for {candidate} in {term}, and has voted for {vote}");
     }
