@@ -121,11 +121,12 @@ impl Cluster {
         if !open_ends(&options.dir).map_err(io("read the undo journal"))?.is_empty() {
             return Err(Ending::Usage.says(format!("a cluster in {shown} was killed: first `chaos clean --dir {shown}`")));
         }
-        std::fs::write(options.dir.join(PID), format!("{}\n", std::process::id())).map_err(io("write the pid file"))?;
+        // Before anything else: only where there is a journal with a cluster in it does `chaos clean` take files for a cluster's.
         let mut journal = Journal::open(&options.dir).map_err(io("write the undo journal"))?;
         let mark = format!("{:016x}", Rng::new().u64(..));
         let step = journal.begin(Undo::EndMarked(mark.clone())).map_err(io("write the undo journal"))?;
         let marked = Marked { dir: options.dir.clone(), step };
+        std::fs::write(options.dir.join(PID), format!("{}\n", std::process::id())).map_err(io("write the pid file"))?;
         let record = Record::open(&options.dir, options.epoch).map_err(io("write faults.jsonl"))?;
 
         let backend = options.backend.unwrap_or_else(best_backend);

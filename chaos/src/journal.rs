@@ -113,11 +113,24 @@ impl Journal {
     }
 
     fn write(&mut self, line: &Line) -> io::Result<()> {
-        let mut text = serde_json::to_string(line)?;
-        text.push('\n');
-        self.file.write_all(text.as_bytes())?;
+        append(&mut self.file, &serde_json::to_string(line)?)?;
         self.file.sync_data()
     }
+}
+
+/// Adds a line, or nothing: a full disk takes half of one, and the next would go on behind that.
+pub(crate) fn append(file: &mut File, line: &str) -> io::Result<()> {
+    let before = file.metadata()?.len();
+    let written = file.write_all(format!("{line}\n").as_bytes());
+    if written.is_err() {
+        let _ = file.set_len(before); // the first error is the one to report
+    }
+    written
+}
+
+/// Whether there ever was a cluster of ours in this directory: files that say where one is are ours then, and else somebody's.
+pub(crate) fn had_cluster(dir: &Path) -> io::Result<bool> {
+    Ok(lines(&dir.join(FILE))?.iter().any(|line| matches!(line, Line::Begin { undo: Undo::EndMarked(_), .. })))
 }
 
 /// What is still to be undone in this directory, last first.

@@ -30,6 +30,10 @@ pub(super) fn clean(args: &CleanArgs) -> Result<Ending, Failure> {
     if !dir.is_dir() {
         return Err(Ending::Usage.says(format!("{shown}: no such directory")));
     }
+    // Every chaos writes its journal before anything else: without one, all that is here is somebody else's.
+    if !dir.join(journal::FILE).is_file() {
+        return Err(Ending::Usage.says(format!("nothing of chaos in {shown}: it has no {}", journal::FILE)));
+    }
     let is_up = || Ending::Usage.says(format!("the cluster in {shown} is up: `chaos down --dir {shown}`, or say --force"));
     if args.force {
         kill_supervisor(dir)?;
@@ -39,6 +43,7 @@ pub(super) fn clean(args: &CleanArgs) -> Result<Ending, Failure> {
     let deadline = Instant::now() + END_WAIT;
     let _lock = lock::take(dir, LOCK_WAIT).map_err(cannot("take the lock"))?.ok_or_else(is_up)?;
     let open = journal::open_ends(dir).map_err(cannot("read the undo journal"))?;
+    let had_cluster = journal::had_cluster(dir).map_err(cannot("read the undo journal"))?;
     let mut journal = Journal::open(dir).map_err(cannot("write the undo journal"))?;
     let mut out = io::stdout().lock();
     // Processes first: files are put back under nobody's feet.
@@ -65,15 +70,22 @@ pub(super) fn clean(args: &CleanArgs) -> Result<Ending, Failure> {
         }
         journal.end(*id).map_err(cannot("write the undo journal"))?;
     }
-    for entry in std::fs::read_dir(dir).map_err(cannot("read the directory"))? {
-        let path = entry.map_err(cannot("read the directory"))?.path();
-        let is_ours = path.file_name().is_some_and(|name| name == SOCKET || name == PID);
-        if is_ours || path.extension().is_some_and(|extension| extension == "pid") {
-            std::fs::remove_file(&path).map_err(cannot("remove a stale file"))?;
+    if had_cluster {
+        for entry in std::fs::read_dir(dir).map_err(cannot("read the directory"))? {
+            let entry = entry.map_err(cannot("read the directory"))?;
+            if entry.file_name().to_str().is_some_and(is_clusters) {
+                std::fs::remove_file(entry.path()).map_err(cannot("remove a stale file"))?;
+            }
         }
     }
     writeln!(out, "{shown} is clean")?;
     Ok(Ending::Passed)
+}
+
+/// Whether it is the name of a file that says where a cluster is: its socket, its process id, those of its nodes.
+fn is_clusters(name: &str) -> bool {
+    let node = name.strip_prefix('n').and_then(|rest| rest.strip_suffix(".pid"));
+    name == SOCKET || name == PID || node.is_some_and(|number| !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit()))
 }
 
 /// Whether a supervisor is at work. One that was killed may still be there for a moment, and does not answer.
@@ -88,7 +100,11 @@ fn kill_supervisor(dir: &Path) -> Result<(), Failure> {
     }
     let pid = std::fs::read_to_string(dir.join(PID)).ok().and_then(|text| text.trim().parse::<i32>().ok());
     let pid = pid.ok_or_else(|| Ending::Io.says("the cluster is up, and its pid file does not say where"))?;
-    // Whoever has the lock wrote the file, unless it has just ended; its number is not used again that soon.
+    // A pid file may be older than whoever has the directory now, and its number be a stranger's.
+    let cannot = |error: io::Error| Ending::Io.says(format!("cannot tell who has {}: {error}", dir.display()));
+    if !lock::is_held_by(dir, pid).map_err(cannot)? {
+        return Err(Ending::Io.says(format!("{} is in use, and not by process {pid}, which its pid file names", dir.display())));
+    }
     match kill(Pid::from_raw(pid), Signal::SIGKILL) {
         Ok(()) | Err(Errno::ESRCH) => Ok(()),
         Err(errno) => Err(Ending::Io.says(format!("cannot kill the supervisor: {errno}"))),
@@ -128,4 +144,19 @@ fn marked(wanted: &str) -> io::Result<Vec<i32>> {
         }
     }
     Ok(marked)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_clusters;
+
+    #[test]
+    fn only_names_that_a_cluster_gives_are_stale_files_of_one() {
+        for ours in ["control", "pid", "n1.pid", "n12.pid"] {
+            assert!(is_clusters(ours), "{ours}");
+        }
+        for other in ["sshd.pid", "n.pid", "n1x.pid", "n1.pid.old", "n-1.pid", "control.pid", "pids", "undo.jsonl", "n1"] {
+            assert!(!is_clusters(other), "{other}");
+        }
+    }
 }

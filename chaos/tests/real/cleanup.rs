@@ -8,6 +8,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use fastrand::Rng;
+use nix::fcntl::{Flock, FlockArg};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use tests::wait::{PATIENCE, let_pass, wait_until};
@@ -257,4 +258,54 @@ fn a_killed_run_leaves_nothing() {
         assert_eq!(processes(&dir), Vec::<String>::new());
         assert_eq!(outside.look(), before);
     }
+}
+
+#[test]
+fn clean_touches_nothing_that_is_not_its_own() {
+    let dir = place::directory();
+    let dir = dir.path();
+    let clean = || Ran::run(crate::up::chaos(&["clean", "--dir", dir.to_str().expect("text")]), b"");
+    let all = ["control", "n1.pid", "n1x.pid", "pid", "sshd.pid"];
+    let there = || {
+        let entries = std::fs::read_dir(dir).expect("a directory").map(|entry| entry.expect("an entry").file_name());
+        let mut names: Vec<String> = entries.map(|name| name.into_string().expect("text")).collect();
+        names.sort();
+        names
+    };
+    for name in all {
+        std::fs::write(dir.join(name), "1\n").expect("a file");
+    }
+    clean().expect_code(64).expect_says(&["nothing of chaos in", "undo.jsonl"]);
+    assert_eq!(there(), all, "not even a lock is left");
+    // One that has only broken nodes of somebody else's has no such files either.
+    let journal = |lines: &str| std::fs::write(dir.join("undo.jsonl"), lines).expect("a file");
+    journal("{\"begin\":{\"id\":1,\"undo\":{\"go_on\":{\"pid\":4194304,\"begun\":\"1\",\"since_ms\":1}}}}\n");
+    clean().expect_code(0);
+    assert!(all.iter().all(|name| dir.join(name).exists()), "{:?}", there());
+    journal("{\"begin\":{\"id\":1,\"undo\":{\"end_marked\":\"0\"}}}\n{\"end\":{\"id\":1}}\n");
+    clean().expect_code(0);
+    let left: Vec<&str> = all.into_iter().filter(|name| dir.join(name).exists()).collect();
+    assert_eq!(left, ["n1x.pid", "sshd.pid"]);
+}
+
+#[test]
+fn clean_by_force_does_not_kill_whom_a_stale_pid_file_names() {
+    let dir = place::directory();
+    let dir = dir.path();
+    std::fs::write(dir.join("undo.jsonl"), "{\"begin\":{\"id\":1,\"undo\":{\"end_marked\":\"0\"}}}\n{\"end\":{\"id\":1}}\n")
+        .expect("a file");
+    let mut command = Command::new("sleep");
+    command.arg("1000");
+    let mut stranger = process::spawn(command).expect("sleep starts");
+    std::fs::write(dir.join("pid"), format!("{}\n", stranger.id())).expect("a file");
+    let lock = File::create(dir.join("lock")).expect("a file");
+    let lock = Flock::lock(lock, FlockArg::LockExclusiveNonblock).expect("nobody else has it");
+    let mut command = crate::up::chaos(&["clean", "--force", "--dir"]);
+    command.arg(dir);
+    let ran = Ran::run(command, b"");
+    let lives = stranger.try_wait().expect("a child").is_none();
+    stranger.kill().and_then(|()| stranger.wait()).expect("it ends");
+    assert!(lives, "{ran}");
+    ran.expect_code(74).expect_says(&["in use, and not by process"]);
+    drop(lock);
 }
