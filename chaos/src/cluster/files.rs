@@ -4,7 +4,7 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write as _};
-use std::os::unix::fs::FileExt as _;
+use std::os::unix::fs::{FileExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -35,13 +35,22 @@ pub(super) struct Damage {
 enum How {
     /// By the journal.
     Journalled(u64, Undo),
+    /// What it has lies there, and there may be a disk in its place; it has not been started since.
+    Aside(PathBuf),
     /// Its disk is a small one in memory; the one it had lies there.
     SmallDisk(PathBuf),
 }
 
 impl Cluster {
-    /// Damages the files of a node that is down, and starts it. `None`: nothing is left to undo.
-    pub(super) fn damage(&mut self, id: u64, at: usize, fault: ProcessFault, effect: &mut Effect) -> Result<Option<Damage>, Failure> {
+    /// Damages the files of a node that is down, and starts it. What is to be undone, also after an error, is added to `damages`.
+    pub(super) fn damage(
+        &mut self,
+        id: u64,
+        at: usize,
+        fault: ProcessFault,
+        effect: &mut Effect,
+        damages: &mut Vec<Damage>,
+    ) -> Result<(), Failure> {
         let dir = self.nodes[at].dir.clone();
         let name = self.nodes[at].name.clone();
         let cannot = |what: &'static str| {
@@ -61,6 +70,7 @@ impl Cluster {
                 let old = read_range(&file, offset, len).map_err(cannot("read its log"))?;
                 let undo = Undo::PutBack { file: file.clone(), offset, bytes: old.clone() };
                 let step = self.journal.begin(undo.clone()).map_err(cannot("write the undo journal for it"))?;
+                damages.push(Damage { node: at, how: How::Journalled(step, undo) });
                 if fault == ProcessFault::Flip {
                     let turned = old[0] ^ 1 << self.random.u32(0..8);
                     write_at(&file, offset, &[turned]).map_err(cannot("damage its log"))?;
@@ -70,67 +80,78 @@ impl Cluster {
                 effect.bytes_lost += bytes;
                 effect.down_ms += self.start_after(at)?;
                 if self.accepts_its_disk(at)? {
+                    damages.pop(); // what it has accepted must not be put back, whatever becomes of the journal
                     self.journal.end(step).map_err(cannot("write the undo journal for it"))?;
-                    return Ok(None);
                 }
-                Ok(Some(Damage { node: at, how: How::Journalled(step, undo) }))
             }
             ProcessFault::Wipe => {
-                let aside = dir.with_file_name(format!("{name}.wiped-{id}"));
+                let aside = nothing_at(dir.with_file_name(format!("{name}.wiped-{id}"))).map_err(cannot("move its directory"))?;
                 effect.bytes_lost += size_of(&dir).map_err(cannot("read its directory"))?;
                 let undo = Undo::MoveBack { from: aside.clone(), to: dir.clone() };
                 let step = self.journal.begin(undo.clone()).map_err(cannot("write the undo journal for it"))?;
+                damages.push(Damage { node: at, how: How::Journalled(step, undo) });
                 std::fs::rename(&dir, &aside).map_err(cannot("move its directory"))?;
                 self.init_node(at)?;
                 effect.down_ms += self.start_after(at)?;
-                Ok(Some(Damage { node: at, how: How::Journalled(step, undo) }))
             }
             ProcessFault::DiskFull => {
                 let aside = dir.with_file_name(format!("{name}.before-disk-full-{id}"));
+                let aside = nothing_at(aside).map_err(cannot("move its directory"))?;
                 // Not in the journal: once the node has gone on with the small disk, the old one is one that has forgotten. If we die,
                 // so does the small disk, and what is left is an empty directory, which no node starts on.
                 let room = size_of(&dir).map_err(cannot("read its directory"))? + ROOM;
-                std::fs::rename(&dir, &aside).and_then(|()| std::fs::create_dir(&dir)).map_err(cannot("move its directory"))?;
+                std::fs::rename(&dir, &aside).map_err(cannot("move its directory"))?;
+                damages.push(Damage { node: at, how: How::Aside(aside.clone()) });
+                std::fs::create_dir(&dir).map_err(cannot("make a directory for a small disk"))?;
                 let options = format!("size={room},mode=0700");
-                let mounted = mount(Some("chaos"), &dir, Some("tmpfs"), MsFlags::empty(), Some(options.as_str()));
-                if let Err(errno) = mounted {
-                    std::fs::remove_dir(&dir).and_then(|()| std::fs::rename(&aside, &dir)).map_err(cannot("move its directory back"))?;
-                    return Err(Ending::Unsupported.says(format!("cannot mount a small disk: {errno}")));
-                }
+                mount(Some("chaos"), &dir, Some("tmpfs"), MsFlags::empty(), Some(options.as_str()))
+                    .map_err(|errno| Ending::Unsupported.says(format!("cannot mount a small disk: {errno}")))?;
                 copy(&aside, &dir).map_err(cannot("copy its directory"))?;
+                damages.pop();
+                damages.push(Damage { node: at, how: How::SmallDisk(aside) });
                 effect.down_ms += self.start_after(at)?;
                 self.accepts_its_disk(at)?;
                 effect.bytes_filled += fill(&dir.join(FILLER)).map_err(cannot("fill its disk"))?;
-                Ok(Some(Damage { node: at, how: How::SmallDisk(aside) }))
             }
-            ProcessFault::Kill | ProcessFault::Restart | ProcessFault::CrashLoop | ProcessFault::Pause => Ok(None),
+            ProcessFault::Kill | ProcessFault::Restart | ProcessFault::CrashLoop | ProcessFault::Pause => {}
         }
+        Ok(())
     }
 
-    /// Undoes it. The node runs afterwards; how long it did not, in milliseconds.
-    pub(super) fn repair(&mut self, damage: &Damage) -> Result<u64, Failure> {
+    /// Undoes it. The node is down afterwards.
+    pub(super) fn put_back(&mut self, damage: &Damage) -> Result<(), Failure> {
         let name = self.nodes[damage.node].name.clone();
         let cannot = |what: &'static str| {
             let name = name.clone();
             move |error: io::Error| Ending::Io.says(format!("{name}: cannot {what}: {error}"))
         };
         self.nodes[damage.node].kill()?;
+        let dir = self.nodes[damage.node].dir.clone();
         match &damage.how {
             How::Journalled(step, undo) => {
                 undo.files().map_err(cannot("put its files back"))?;
                 self.journal.end(*step).map_err(cannot("write the undo journal for it"))?;
             }
+            How::Aside(aside) => {
+                if is_mounted(&dir).map_err(cannot("look at its disk"))? {
+                    umount2(&dir, MntFlags::MNT_DETACH).map_err(|errno| cannot("unmount its disk")(errno.into()))?;
+                }
+                let undo = Undo::MoveBack { from: aside.clone(), to: dir };
+                undo.files().map_err(cannot("put its files back"))?;
+            }
+            // An earlier attempt may have got as far as any of these.
             How::SmallDisk(aside) => {
-                let dir = self.nodes[damage.node].dir.clone();
                 let after = dir.with_file_name(format!("{name}.after"));
-                std::fs::remove_file(dir.join(FILLER)).map_err(cannot("free its disk"))?;
-                copy(&dir, &after).map_err(cannot("copy its directory"))?;
-                umount2(&dir, MntFlags::MNT_DETACH).map_err(|errno| cannot("unmount its disk")(errno.into()))?;
-                std::fs::remove_dir(&dir).and_then(|()| std::fs::rename(&after, &dir)).map_err(cannot("move its directory"))?;
-                std::fs::remove_dir_all(aside).map_err(cannot("remove its old directory"))?;
+                if is_mounted(&dir).map_err(cannot("look at its disk"))? {
+                    gone(std::fs::remove_file(dir.join(FILLER))).map_err(cannot("free its disk"))?;
+                    copy(&dir, &after).map_err(cannot("copy its directory"))?;
+                    umount2(&dir, MntFlags::MNT_DETACH).map_err(|errno| cannot("unmount its disk")(errno.into()))?;
+                }
+                gone(std::fs::rename(&after, &dir)).map_err(cannot("move its directory"))?;
+                gone(std::fs::remove_dir_all(aside)).map_err(cannot("remove its old directory"))?;
             }
         }
-        self.start_after(damage.node)
+        Ok(())
     }
 
     /// Waits until a node that was started either answers or ends; whether it answers.
@@ -150,6 +171,32 @@ impl Cluster {
             // sleeps because a refused connection comes back at once
             std::thread::sleep(LOOK);
         }
+    }
+}
+
+/// Whether something is mounted there; nothing is where there is no directory.
+fn is_mounted(dir: &Path) -> io::Result<bool> {
+    let device = |dir: &Path| std::fs::metadata(dir).map(|metadata| metadata.dev());
+    match device(dir) {
+        Ok(there) => Ok(there != device(dir.parent().unwrap_or(dir))?),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+/// A place to move something to. What is there already is somebody's, and would be taken for what we moved there.
+fn nothing_at(path: PathBuf) -> io::Result<PathBuf> {
+    if path.symlink_metadata().is_ok() {
+        return Err(io::Error::new(io::ErrorKind::AlreadyExists, format!("{} is in the way", path.display())));
+    }
+    Ok(path)
+}
+
+/// What somebody else, or we, have removed already is as good as removed.
+fn gone(outcome: io::Result<()>) -> io::Result<()> {
+    match outcome {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        outcome => outcome,
     }
 }
 

@@ -30,17 +30,34 @@ pub(super) struct InForce {
     targets: Vec<String>,
     begun: Instant,
     until: Option<Instant>,
+    /// What it has in hand.
     grip: Grip,
+    /// What it has done that is over: what it still does comes on top.
+    done: Effect,
 }
 
-/// What it holds.
+/// What is still to be undone. Whatever is undone leaves it, so that a failed attempt can be gone on with.
 #[derive(Debug)]
 enum Grip {
-    Links { links: Vec<Link>, policy: Policy, before: Vec<Counters> },
-    Down { nodes: Vec<usize>, killed: u64 },
-    Stopped { nodes: Vec<(usize, Instant)> },
-    Loop { nodes: Vec<(usize, Instant)>, killed: u64, down: Duration },
-    Damaged { damages: Vec<Damage>, effect: Effect },
+    Links {
+        links: Vec<Link>,
+        policy: Policy,
+        before: Vec<Counters>,
+    },
+    Down {
+        nodes: Vec<usize>,
+    },
+    Stopped {
+        nodes: Vec<(usize, Instant)>,
+    },
+    Loop {
+        nodes: Vec<(usize, Instant)>,
+    },
+    /// Those that are only down are damaged next.
+    Damaged {
+        damages: Vec<Damage>,
+        down: Vec<usize>,
+    },
 }
 
 /// What a fault came to.
@@ -92,13 +109,20 @@ pub(crate) struct Described {
 impl Cluster {
     /// Breaks something; with `lasts`, until then (see [`Cluster::turn`]), else until it is healed.
     ///
-    /// An error: nothing was broken. `Unsupported` if this host cannot; `Inconclusive` if there is nothing to break just now.
+    /// An error: nothing is broken, or it says that it is. `Unsupported` if this host cannot; `Inconclusive` if there is nothing to break
+    /// just now.
     pub(crate) fn inject(&mut self, fault: &Fault, lasts: Option<Duration>) -> Result<Injected, Failure> {
         let begun = Instant::now();
         self.last_id += 1;
         let id = self.last_id;
+        // Further away than the clock goes is never.
+        let until = lasts.and_then(|time| begun.checked_add(time));
         let (whom, grip) = match fault {
-            Fault::Process(fault, target) => self.grip_nodes(id, *fault, target)?,
+            Fault::Process(fault, target) => {
+                let whom = self.resolve_running(target)?;
+                let grip = first_grip(*fault, &whom);
+                (whom, grip)
+            }
             Fault::Partition(shape) => {
                 let (whom, links) = self.shape_links(shape)?;
                 (whom, self.grip_links(links, Policy { cut: true, ..Policy::default() })?)
@@ -121,38 +145,62 @@ impl Cluster {
                 (whom, self.grip_links(links, policy(*fault))?)
             }
         };
-        let targets: Vec<String> = whom.into_iter().map(|at| self.network.hosts()[at].name.clone()).collect();
-        let links = if let Grip::Links { links, .. } = &grip { Some(links.len()) } else { None };
-        let backend = links.map(|_| self.network.backend());
-        let line = Line { event: Event::Begin, id, fault: fault.to_string(), targets: &targets, links, backend, effect: None };
-        self.record.write(begun, &line).map_err(unrecorded)?;
-        let until = lasts.map(|time| begun + time);
-        self.in_force.push(InForce { id, fault: fault.clone(), targets: targets.clone(), begun, until, grip });
-        let fault = fault.to_string();
+        let targets: Vec<String> = whom.iter().map(|at| self.network.hosts()[*at].name.clone()).collect();
+        let mut force = InForce { id, fault: fault.clone(), targets: targets.clone(), begun, until, grip, done: Effect::default() };
+        let outcome = match fault {
+            Fault::Process(fault, _) => self.grip_running(&mut force, *fault, &whom),
+            _ => Ok(()),
+        };
+        // Who broke it knows how to undo it, whatever fails now.
+        if let Err(failure) = outcome.and_then(|()| self.record_begin(&force)) {
+            return Err(self.take_back(force, failure));
+        }
         // Nothing is left to heal: what there was to do is done.
-        let is_over = matches!(&self.in_force.last().expect("just pushed").grip, Grip::Down { nodes, .. } if nodes.is_empty())
-            || matches!(&self.in_force.last().expect("just pushed").grip, Grip::Damaged { damages, .. } if damages.is_empty());
+        let is_over = force.grip.is_empty();
+        self.in_force.push(force);
         let over = if is_over { Some(self.heal(id)?.effect) } else { None };
-        Ok(Injected { id, fault, targets, over })
+        Ok(Injected { id, fault: fault.to_string(), targets, over })
     }
 
-    /// Undoes one fault.
+    fn record_begin(&mut self, force: &InForce) -> Result<(), Failure> {
+        let links = if let Grip::Links { links, .. } = &force.grip { Some(links.len()) } else { None };
+        let backend = links.map(|_| self.network.backend());
+        let (id, fault, targets) = (force.id, force.fault.to_string(), &force.targets);
+        let line = Line { event: Event::Begin, id, fault, targets, links, backend, effect: None };
+        self.record.write(force.begun, &line).map_err(unrecorded)
+    }
+
+    /// Undoes what had begun when something failed. If that fails too it is a fault in force, so that it can be healed.
+    fn take_back(&mut self, mut force: InForce, failure: Failure) -> Failure {
+        let Err(second) = self.release(&mut force) else { return failure };
+        let id = force.id;
+        force.until = None;
+        self.in_force.push(force);
+        failure.ending.says(format!("{failure}; then it could not be undone, and is fault {id} until it is healed: {second}"))
+    }
+
+    /// Undoes one fault. One that cannot be undone just now stays in force.
     pub(crate) fn heal(&mut self, id: u64) -> Result<Healed, Failure> {
         let at = self.in_force.iter().position(|force| force.id == id);
         let at = at.ok_or_else(|| Ending::Usage.says(format!("no fault {id} is in force")))?;
-        let force = self.in_force.remove(at);
-        let effect = self.release(&force)?;
-        let fault = force.fault.to_string();
+        // Out of the list meanwhile: what is left on its links is up to the others.
+        let mut force = self.in_force.remove(at);
+        if let Err(failure) = self.release(&mut force) {
+            self.in_force.insert(at, force);
+            return Err(failure);
+        }
+        let (fault, effect) = (force.fault.to_string(), force.done);
         let line =
             Line { event: Event::End, id, fault: fault.clone(), targets: &force.targets, links: None, backend: None, effect: Some(effect) };
         self.record.write(Instant::now(), &line).map_err(unrecorded)?;
         Ok(Healed { id, fault, targets: force.targets, effect })
     }
 
-    /// Undoes all of them, last first.
+    /// Undoes all of them, last first. What cannot be undone keeps nothing else broken; the first error is the one to report.
     pub(crate) fn heal_all(&mut self) -> Result<Vec<Healed>, Failure> {
         let ids: Vec<u64> = self.in_force.iter().rev().map(|force| force.id).collect();
-        ids.into_iter().map(|id| self.heal(id)).collect()
+        let outcomes: Vec<Result<Healed, Failure>> = ids.into_iter().map(|id| self.heal(id)).collect();
+        outcomes.into_iter().collect()
     }
 
     /// What is in force, first to last.
@@ -185,27 +233,20 @@ impl Cluster {
     fn effect_until_now(&mut self, force: &InForce) -> Result<Effect, Failure> {
         let ms = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
         let down = |nodes: &[Node], at: usize| nodes[at].down_since().map_or(0, |since| ms(since.elapsed()));
-        let mut effect = Effect::default();
+        let mut effect = force.done;
         match &force.grip {
             Grip::Links { links, policy, before } => {
                 for ((from, to), before) in links.iter().zip(before) {
                     effect.add_packets(self.network.counters(*from, *to)?.since(*before), policy);
                 }
             }
-            Grip::Down { nodes, killed } => {
-                effect.killed = *killed;
-                effect.down_ms = nodes.iter().map(|at| down(&self.nodes, *at)).sum();
-            }
+            Grip::Down { nodes } => effect.down_ms += nodes.iter().map(|at| down(&self.nodes, *at)).sum::<u64>(),
             Grip::Stopped { nodes } => {
                 let stopped = nodes.iter().filter(|(at, _)| self.nodes[*at].is_stopped());
-                effect.stopped_ms = stopped.map(|(_, since)| ms(since.elapsed())).sum();
+                effect.stopped_ms += stopped.map(|(_, since)| ms(since.elapsed())).sum::<u64>();
             }
-            Grip::Loop { nodes, killed, down: before } => {
-                effect.killed = *killed;
-                effect.down_ms = ms(*before) + nodes.iter().map(|(at, _)| down(&self.nodes, *at)).sum::<u64>();
-            }
-            Grip::Damaged { damages, effect: done } => {
-                effect = *done;
+            Grip::Loop { nodes } => effect.down_ms += nodes.iter().map(|(at, _)| down(&self.nodes, *at)).sum::<u64>(),
+            Grip::Damaged { damages, .. } => {
                 effect.down_ms += damages.iter().map(|damage| down(&self.nodes, damage.node)).sum::<u64>();
             }
         }
@@ -217,29 +258,37 @@ impl Cluster {
         let now = Instant::now();
         let is_due = |force: &&InForce| force.until.is_some_and(|until| until <= now);
         let due: Vec<u64> = self.in_force.iter().filter(is_due).map(|force| force.id).collect();
+        let mut outcome = Ok(());
         for id in due {
-            self.heal(id)?;
+            if let Err(failure) = self.heal(id) {
+                // Said once: from now on it is up to whoever heals it.
+                self.in_force.iter_mut().filter(|force| force.id == id).for_each(|force| force.until = None);
+                outcome = outcome.and(Err(failure));
+            }
         }
         for number in 0..self.in_force.len() {
-            let Grip::Loop { nodes, .. } = &self.in_force[number].grip else { continue };
+            let Grip::Loop { nodes } = &self.in_force[number].grip else { continue };
             for (place, (at, next)) in nodes.clone().into_iter().enumerate() {
                 if next > now {
                     continue;
                 }
-                let since = self.nodes[at].down_since();
-                let was_killed = if since.is_none() { self.nodes[at].kill()? } else { self.start_node(at).map(|()| false)? };
+                // Before it is tried: what fails is not tried again at once.
                 let pause = Duration::from_millis(self.random.u64(LOOP_MS));
-                if let Grip::Loop { nodes, killed, down } = &mut self.in_force[number].grip {
+                if let Grip::Loop { nodes } = &mut self.in_force[number].grip {
                     nodes[place].1 = now + pause;
-                    *killed += u64::from(was_killed);
-                    *down += since.map_or(Duration::ZERO, |since| now.saturating_duration_since(since));
+                }
+                if self.nodes[at].down_since().is_none() {
+                    self.in_force[number].done.killed += u64::from(self.nodes[at].kill()?);
+                } else {
+                    self.in_force[number].done.down_ms += self.start_after(at)?;
                 }
             }
         }
-        Ok(())
+        outcome
     }
 
-    fn grip_nodes(&mut self, id: u64, fault: ProcessFault, target: &Target) -> Result<(Vec<usize>, Grip), Failure> {
+    /// Whom the words of a target mean, if all of them are nodes that run and that no other fault has in hand.
+    fn resolve_running(&mut self, target: &Target) -> Result<Vec<usize>, Failure> {
         let whom = self.resolve(target)?;
         for at in &whom {
             let name = &self.network.hosts()[*at].name;
@@ -252,59 +301,36 @@ impl Cluster {
                 return Err(Ending::Inconclusive.says(format!("nothing to break: {}", self.nodes[*at].last_words())));
             }
         }
-        match self.grip_running(id, fault, &whom) {
-            Ok(grip) => Ok((whom, grip)),
-            Err(failure) => {
-                self.mend(&whom);
-                Err(failure)
-            }
-        }
+        Ok(whom)
     }
 
-    /// What had begun when something failed is no fault in force, which somebody would heal.
-    fn mend(&mut self, whom: &[usize]) {
-        for at in whom {
-            // The failure that led here is the one to report.
-            let _ = match self.nodes[*at].state() {
-                ProcessState::Paused => self.nodes[*at].resume(),
-                ProcessState::Down => self.start_node(*at),
-                ProcessState::Running | ProcessState::Ended => Ok(()),
-            };
-        }
-    }
-
-    fn grip_running(&mut self, id: u64, fault: ProcessFault, whom: &[usize]) -> Result<Grip, Failure> {
-        Ok(match fault {
-            ProcessFault::Kill => Grip::Down { killed: self.kill_all(whom)?, nodes: whom.to_vec() },
-            ProcessFault::Restart => {
-                let killed = self.kill_all(whom)?;
-                let mut effect = Effect { killed, ..Effect::default() };
-                for at in whom {
-                    effect.down_ms += self.start_after(*at)?;
+    /// What it gets hold of is in its grip before it is touched: after an error, too, it can be released.
+    fn grip_running(&mut self, force: &mut InForce, fault: ProcessFault, whom: &[usize]) -> Result<(), Failure> {
+        let InForce { id, grip, done, .. } = force;
+        match grip {
+            Grip::Links { .. } | Grip::Loop { .. } => {}
+            Grip::Down { nodes } => {
+                done.killed = self.kill_all(whom)?;
+                if fault == ProcessFault::Restart {
+                    self.start_all(nodes, done)?;
                 }
-                Grip::Damaged { damages: Vec::new(), effect }
             }
-            ProcessFault::CrashLoop => {
-                let now = Instant::now();
-                Grip::Loop { nodes: whom.iter().map(|at| (*at, now)).collect(), killed: 0, down: Duration::ZERO }
-            }
-            ProcessFault::Pause => {
-                let mut nodes = Vec::new();
+            Grip::Stopped { nodes } => {
                 for at in whom {
-                    self.nodes[*at].pause()?;
                     nodes.push((*at, Instant::now()));
+                    self.nodes[*at].pause()?;
+                    *nodes.last_mut().expect("just pushed") = (*at, Instant::now());
                 }
-                Grip::Stopped { nodes }
             }
-            ProcessFault::Truncate(_) | ProcessFault::Flip | ProcessFault::DiskFull | ProcessFault::Wipe => {
-                let mut effect = Effect { killed: self.kill_all(whom)?, ..Effect::default() };
-                let mut damages = Vec::new();
-                for at in whom {
-                    damages.extend(self.damage(id, *at, fault, &mut effect)?);
+            Grip::Damaged { damages, down } => {
+                done.killed = self.kill_all(whom)?;
+                while let Some(at) = down.first().copied() {
+                    self.damage(*id, at, fault, done, damages)?;
+                    down.remove(0);
                 }
-                Grip::Damaged { damages, effect }
             }
-        })
+        }
+        Ok(())
     }
 
     /// All before the first is waited for: a minority dies at one instant.
@@ -319,6 +345,15 @@ impl Cluster {
         Ok(killed)
     }
 
+    /// Starts these; who runs is one less.
+    fn start_all(&mut self, nodes: &mut Vec<usize>, done: &mut Effect) -> Result<(), Failure> {
+        while let Some(at) = nodes.first().copied() {
+            done.down_ms += self.start_after(at)?;
+            nodes.remove(0);
+        }
+        Ok(())
+    }
+
     /// Starts a node, unless it runs; how long it had no process, in milliseconds, at least one.
     pub(super) fn start_after(&mut self, at: usize) -> Result<u64, Failure> {
         let Some(since) = self.nodes[at].down_since() else { return Ok(0) };
@@ -326,7 +361,9 @@ impl Cluster {
         Ok(u64::try_from(since.elapsed().as_millis()).unwrap_or(u64::MAX).max(1))
     }
 
-    fn grip_links(&mut self, links: Vec<Link>, policy: Policy) -> Result<Grip, Failure> {
+    fn grip_links(&mut self, mut links: Vec<Link>, policy: Policy) -> Result<Grip, Failure> {
+        links.sort_unstable();
+        links.dedup(); // what is listed twice would be counted twice
         if links.is_empty() {
             return Err(Ending::Usage.says("that breaks no link of this cluster"));
         }
@@ -351,6 +388,8 @@ impl Cluster {
         let pairs = from.iter().flat_map(|from| to.iter().map(move |to| (*from, *to)));
         let links = pairs.filter(|(from, to)| from != to).collect();
         from.extend(to);
+        from.sort_unstable();
+        from.dedup();
         Ok((from, links))
     }
 
@@ -390,44 +429,49 @@ impl Cluster {
         Ok((whom, links))
     }
 
-    fn release(&mut self, force: &InForce) -> Result<Effect, Failure> {
-        let mut effect = Effect::default();
-        match &force.grip {
-            Grip::Links { links, .. } => {
-                effect = self.effect_until_now(force)?;
-                let changes: Vec<_> = links.iter().map(|(from, to)| (*from, *to, self.policy_of(*from, *to))).collect();
-                self.network.set(&changes)?;
-            }
-            Grip::Down { nodes, killed } => {
-                effect.killed = *killed;
-                for at in nodes {
-                    effect.down_ms += self.start_after(*at)?;
+    /// Undoes what is left of it. After an error that is less than before, and it can be tried again.
+    fn release(&mut self, force: &mut InForce) -> Result<(), Failure> {
+        if let Grip::Links { links, .. } = &force.grip {
+            let effect = self.effect_until_now(force)?;
+            let changes: Vec<_> = links.iter().map(|(from, to)| (*from, *to, self.policy_of(*from, *to))).collect();
+            self.network.set(&changes)?;
+            force.done = effect;
+            return Ok(());
+        }
+        let InForce { grip, done, .. } = force;
+        match grip {
+            Grip::Links { .. } => {}
+            Grip::Down { nodes } => self.start_all(nodes, done)?,
+            Grip::Stopped { nodes } => {
+                while let Some((at, since)) = nodes.first().copied() {
+                    // Somebody else may have made it go on, or killed it: then we do not know how long it stood.
+                    let stood = self.nodes[at].is_stopped();
+                    self.nodes[at].resume()?;
+                    if stood {
+                        done.stopped_ms += u64::try_from(since.elapsed().as_millis()).unwrap_or(u64::MAX).max(1);
+                    }
+                    nodes.remove(0);
                 }
             }
-            Grip::Stopped { nodes } => {
-                for (at, since) in nodes {
-                    // Somebody else may have made it go on, or killed it: then we do not know how long it stood.
-                    if self.nodes[*at].is_stopped() {
-                        self.nodes[*at].resume()?;
-                        effect.stopped_ms += u64::try_from(since.elapsed().as_millis()).unwrap_or(u64::MAX).max(1);
+            Grip::Loop { nodes } => {
+                while let Some((at, _)) = nodes.first().copied() {
+                    done.down_ms += self.start_after(at)?;
+                    nodes.remove(0);
+                }
+            }
+            Grip::Damaged { damages, down } => {
+                while let Some(damage) = damages.first() {
+                    self.put_back(damage)?;
+                    // Never again, also if it does not start: it may have gone on with its files by then.
+                    let at = damages.remove(0).node;
+                    if !down.contains(&at) {
+                        down.push(at);
                     }
                 }
-            }
-            Grip::Loop { nodes, killed, down } => {
-                effect.killed = *killed;
-                effect.down_ms = u64::try_from(down.as_millis()).unwrap_or(u64::MAX);
-                for (at, _) in nodes {
-                    effect.down_ms += self.start_after(*at)?;
-                }
-            }
-            Grip::Damaged { damages, effect: done } => {
-                effect = *done;
-                for damage in damages {
-                    effect.down_ms += self.repair(damage)?;
-                }
+                self.start_all(down, done)?;
             }
         }
-        Ok(effect)
+        Ok(())
     }
 }
 
@@ -435,9 +479,32 @@ impl Grip {
     fn holds(&self, node: usize) -> bool {
         match self {
             Grip::Links { .. } => false,
-            Grip::Down { nodes, .. } => nodes.contains(&node),
-            Grip::Stopped { nodes } | Grip::Loop { nodes, .. } => nodes.iter().any(|(at, _)| *at == node),
-            Grip::Damaged { damages, .. } => damages.iter().any(|damage| damage.node == node),
+            Grip::Down { nodes } => nodes.contains(&node),
+            Grip::Stopped { nodes } | Grip::Loop { nodes } => nodes.iter().any(|(at, _)| *at == node),
+            Grip::Damaged { damages, down } => damages.iter().any(|damage| damage.node == node) || down.contains(&node),
+        }
+    }
+
+    /// Whether nothing is left to undo.
+    fn is_empty(&self) -> bool {
+        match self {
+            Grip::Links { links, .. } => links.is_empty(),
+            Grip::Down { nodes } => nodes.is_empty(),
+            Grip::Stopped { nodes } | Grip::Loop { nodes } => nodes.is_empty(),
+            Grip::Damaged { damages, down } => damages.is_empty() && down.is_empty(),
+        }
+    }
+}
+
+/// What a fault of processes has in hand when it begins.
+fn first_grip(fault: ProcessFault, whom: &[usize]) -> Grip {
+    let now = Instant::now();
+    match fault {
+        ProcessFault::Kill | ProcessFault::Restart => Grip::Down { nodes: whom.to_vec() },
+        ProcessFault::CrashLoop => Grip::Loop { nodes: whom.iter().map(|at| (*at, now)).collect() },
+        ProcessFault::Pause => Grip::Stopped { nodes: Vec::new() },
+        ProcessFault::Truncate(_) | ProcessFault::Flip | ProcessFault::DiskFull | ProcessFault::Wipe => {
+            Grip::Damaged { damages: Vec::new(), down: whom.to_vec() }
         }
     }
 }

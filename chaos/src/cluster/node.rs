@@ -149,8 +149,15 @@ impl Node {
         }
         command.stdout(Stdio::null()).stderr(log);
         let child = people.spawn(&host.network, command).map_err(self.cannot("run kvnode"))?;
-        std::fs::write(&self.pid_file, format!("{}\n", child.id())).map_err(self.cannot("write its pid file"))?;
-        (self.child, self.paused, self.ended, self.down_since) = (Some(child), false, None, None);
+        let pid = child.id();
+        let down_since = self.down_since.take();
+        (self.child, self.paused, self.ended) = (Some(child), false, None);
+        if let Err(error) = std::fs::write(&self.pid_file, format!("{pid}\n")) {
+            // Others are told where a node runs by that file only: then it does not run.
+            self.kill()?;
+            self.down_since = down_since.or(self.down_since);
+            return Err(self.cannot("write its pid file")(error));
+        }
         Ok(())
     }
 
@@ -183,7 +190,7 @@ impl Node {
         self.wait_for_stopped(true)
     }
 
-    /// SIGCONT, seen to work.
+    /// SIGCONT, seen to work. Whoever goes on already, or has ended, is not paused either.
     pub(super) fn resume(&mut self) -> Result<(), Failure> {
         self.signal(Signal::SIGCONT)?;
         self.paused = false;

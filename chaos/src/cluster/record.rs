@@ -1,7 +1,7 @@
 //! `faults.jsonl`: what was broken, when, and what that did. A line when a fault begins, one when it ends.
 
 use std::fs::{File, OpenOptions};
-use std::io::{self, Write as _};
+use std::io;
 use std::path::Path;
 use std::time::Instant;
 
@@ -9,6 +9,7 @@ use serde::Serialize;
 
 use crate::fault::effect::Effect;
 use crate::host::network::Backend;
+use crate::journal;
 
 /// Its name in a run's directory.
 pub(crate) const FILE: &str = "faults.jsonl";
@@ -59,8 +60,6 @@ impl Record {
 
     pub(super) fn write(&mut self, at: Instant, line: &Line<'_>) -> io::Result<()> {
         let at_ns = u64::try_from(at.saturating_duration_since(self.epoch).as_nanos()).unwrap_or(u64::MAX);
-        let mut text = serde_json::to_string(&Timed { at_ns, line })?;
-        text.push('\n');
-        self.file.write_all(text.as_bytes())
+        journal::append(&mut self.file, &serde_json::to_string(&Timed { at_ns, line })?)
     }
 }

@@ -71,7 +71,8 @@ impl Target {
                     let known: Vec<&str> = nodes.iter().chain(scene.clients).map(String::as_str).collect();
                     return Err(format!("no host {unknown}: there are {}", known.join(", ")));
                 }
-                names.clone()
+                // In the order of the cluster, each once: what is named twice must not be broken twice.
+                nodes.iter().chain(scene.clients).filter(|name| names.contains(name)).cloned().collect()
             }
         };
         if found.is_empty() { Err(format!("{self}: there is none")) } else { Ok(found) }
@@ -143,6 +144,7 @@ mod tests {
         assert_eq!(resolve("majority", None).unwrap().len(), 3);
         assert_eq!(resolve("all", None).unwrap().len(), 5);
         assert_eq!(resolve("n2,c1", None).unwrap(), ["n2", "c1"]);
+        assert_eq!(resolve("c1,n2,n1,n2,c1", None).unwrap(), ["n1", "n2", "c1"]);
     }
 
     #[test]

@@ -6,6 +6,7 @@ mod cleanup; // killed at any moment, it leaves nothing
 mod damage; // to processes and their files
 mod docs; // what the documentation shows
 mod doctor; // what this host can do
+mod failing; // faults that cannot be done, recorded or undone
 mod here; // nodes that somebody else started
 mod labs; // the labs' cases
 mod links; // between hosts

@@ -38,9 +38,14 @@ impl Up {
 
     /// The same, with more arguments of `chaos up`.
     pub(crate) fn start_with(nodes: usize, more: &[&str]) -> Up {
-        let up = Up { dir: place::directory() };
+        let up = Up::nowhere();
         up.up(nodes, more).expect_code(0);
         up
+    }
+
+    /// A place for one, where nothing is up yet.
+    pub(crate) fn nowhere() -> Up {
+        Up { dir: place::directory() }
     }
 
     /// `chaos up`.
