@@ -247,24 +247,29 @@ fn inject_here(args: &InjectArgs, nodes: &Path, fault: &Fault) -> Result<Ending,
     let _lock = lock_for_here(dir)?;
     // Before anything is broken: whoever is told to stop must heal first.
     let interrupt = Interrupt::catch()?;
-    let (begun, injected) = here::inject(dir, nodes, fault)?;
-    let targets = match injected {
-        Ok(targets) => targets,
+    let begun = here::inject(dir, nodes, fault)?;
+    let injected = match begun.outcome {
+        Ok(injected) => injected,
+        Err(failure) if begun.steps.is_empty() => return Err(failure),
         Err(failure) => {
-            here::heal(dir, Some(&begun))?;
-            return Err(failure);
+            let Err(second) = here::heal(dir, Some(&begun.steps)) else { return Err(failure) };
+            let why = format!("{failure}; then it could not be undone, `chaos heal` tries it again: {second}");
+            return Err(failure.ending.says(why));
         }
     };
-    let Some(lasts) = args.lasts else {
-        return print_here(args.json, &json!({"fault": fault.to_string(), "targets": targets}));
-    };
-    let end = Instant::now() + lasts;
+    let mut line = json!({"fault": fault.to_string(), "targets": injected.targets});
+    if let Some(over) = injected.over {
+        line["over"] = json!(over);
+        return print_here(args.json, &line);
+    }
+    let Some(lasts) = args.lasts else { return print_here(args.json, &line) };
+    let end = begun.at + lasts;
     while Instant::now() < end && !interrupt.came() {
         // sleeps because the passing of time is what was asked for
         std::thread::sleep(Duration::from_millis(5).min(end.saturating_duration_since(Instant::now())));
     }
-    let effect = here::heal(dir, Some(&begun))?;
-    print_here(args.json, &json!({"fault": fault.to_string(), "targets": targets, "effect": effect}))
+    line["effect"] = json!(here::heal(dir, Some(&begun.steps))?);
+    print_here(args.json, &line)
 }
 
 fn lock_for_here(dir: &Path) -> Result<lock::Lock, Failure> {

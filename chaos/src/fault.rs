@@ -274,6 +274,6 @@ mod tests {
         says("rate 0", "0 bytes");
         says("one-way n1", "to whom?");
         says("partition", "it is written partition WHO");
-        says("pause nobody", "nobody");
+        says("pause n1,", "an empty name");
     }
 }

@@ -10,7 +10,7 @@ use std::fs::OpenOptions;
 use std::io::Write as _;
 use std::path::Path;
 use std::process::{Command, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use fastrand::Rng;
 use kvcli::{Clerk, Options};
@@ -30,17 +30,37 @@ use crate::journal::{self, Journal, Undo};
 /// How long a node may take to say how it is.
 const STATUS_TIMEOUT: Duration = Duration::from_millis(800);
 
-/// What was begun, in the journal's numbers, and the nodes that it met, by name. What was begun before an error is still to be undone.
-pub(crate) type Begun = (Vec<u64>, Result<Vec<String>, Failure>);
+/// What was begun.
+pub(crate) struct Begun {
+    /// In the journal's numbers: still to be undone, also after an error.
+    pub(crate) steps: Vec<u64>,
+    /// When all of it was done.
+    pub(crate) at: Instant,
+    pub(crate) outcome: Result<Injected, Failure>,
+}
+
+/// What a fault came to.
+pub(crate) struct Injected {
+    /// The nodes that it met.
+    pub(crate) targets: Vec<String>,
+    /// It is over already, and did this.
+    pub(crate) over: Option<Effect>,
+}
 
 /// Breaks something.
 pub(crate) fn inject(dir: &Path, nodes_file: &Path, fault: &Fault) -> Result<Begun, Failure> {
-    let mut here = Here { nodes: Nodes::read(nodes_file)?, journal: Journal::open(dir).map_err(unwritten)?, begun: Vec::new() };
+    let journal = Journal::open(dir).map_err(unwritten)?;
+    let mut here = Here { nodes: Nodes::read(nodes_file)?, journal, begun: Vec::new(), over: None };
     let targets = here.inject(fault);
+    let at = Instant::now();
     if let Ok(targets) = &targets {
         note(dir, &json!({"event": "begin", "fault": fault.to_string(), "targets": targets, "here": true}));
     }
-    Ok((here.begun, targets))
+    let over = here.over;
+    if let Some(effect) = &over {
+        note_end(dir, effect);
+    }
+    Ok(Begun { steps: here.begun, at, outcome: targets.map(|targets| Injected { targets, over }) })
 }
 
 /// Undoes these, or all that was done here according to the journal of this directory; what it did.
@@ -52,8 +72,13 @@ pub(crate) fn heal(dir: &Path, only: Option<&[u64]>) -> Result<Effect, Failure> 
         effect = effect.with(&undo(step)?);
         journal.end(*id).map_err(unwritten)?;
     }
-    note(dir, &json!({"event": "end", "effect": effect, "here": true}));
+    note_end(dir, &effect);
     Ok(effect)
+}
+
+/// Records what was undone.
+pub(crate) fn note_end(dir: &Path, effect: &Effect) {
+    note(dir, &json!({"event": "end", "effect": effect, "here": true}));
 }
 
 /// Undoes one thing that was done here; what it did. Other things are somebody else's.
@@ -64,9 +89,9 @@ pub(crate) fn undo(step: &Undo) -> Result<Effect, Failure> {
             // Another process may have its number by now, but not its beginning.
             if nodes::begun(*pid).as_ref() == Some(begun) {
                 if nodes::is_stopped(*pid) {
-                    effect.stopped_ms = uptime_ms().saturating_sub(*since_ms).max(1);
+                    effect.stopped_ms = since_ms.map_or(0, |since_ms| uptime_ms().saturating_sub(since_ms)).max(1);
                 }
-                signal(*pid, Signal::SIGCONT)?;
+                signal(*pid, Signal::SIGCONT)?; // if there is nobody any more, nobody stands
             }
         }
         Undo::Start { unit, pid_file, command, since_ms } => {
@@ -79,8 +104,10 @@ pub(crate) fn undo(step: &Undo) -> Result<Effect, Failure> {
                     uptime_ms()
                 }
             };
-            effect.killed = 1;
-            effect.down_ms = up_ms.saturating_sub(*since_ms).max(1);
+            if let Some(since_ms) = since_ms {
+                effect.killed = 1;
+                effect.down_ms = up_ms.saturating_sub(*since_ms).max(1);
+            }
         }
         Undo::DropRule { chain, rule, comment } => effect = rules::remove(chain, rule, comment)?,
         Undo::EndMarked(_) | Undo::MoveBack { .. } | Undo::PutBack { .. } => {}
@@ -93,6 +120,8 @@ struct Here {
     journal: Journal,
     /// What the journal calls what we began.
     begun: Vec<u64>,
+    /// What is over already has done this.
+    over: Option<Effect>,
 }
 
 impl Here {
@@ -153,21 +182,35 @@ impl Here {
         let pids: Vec<i32> = whom.iter().map(|at| self.nodes.all[*at].pid()).collect::<Result<_, _>>()?;
         for (at, pid) in whom.iter().zip(pids) {
             let node: &Node = &self.nodes.all[*at];
-            let step = match fault {
+            let has_ended = || Ending::Inconclusive.says(format!("{} has just ended", node.name));
+            let (mut step, what) = match fault {
                 ProcessFault::Pause => {
-                    let begun = nodes::begun(pid).ok_or_else(|| Ending::Inconclusive.says(format!("{} has just ended", node.name)))?;
-                    Undo::GoOn { pid, begun, since_ms: uptime_ms() }
+                    let begun = nodes::begun(pid).ok_or_else(has_ended)?;
+                    (Undo::GoOn { pid, begun, since_ms: None }, Signal::SIGSTOP)
                 }
-                _ => node.how_to_start(uptime_ms())?,
+                _ => (node.how_to_start()?, Signal::SIGKILL),
             };
             let id = self.journal.begin(step.clone()).map_err(unwritten)?;
             self.begun.push(id);
-            signal(pid, if fault == ProcessFault::Pause { Signal::SIGSTOP } else { Signal::SIGKILL })?;
+            let sent = signal(pid, what);
+            if !matches!(sent, Ok(true)) {
+                let _ = self.journal.end(id); // nothing was done; the first error is the one to report
+                return sent.and(Err(has_ended()));
+            }
+            if fault == ProcessFault::Pause {
+                node.wait_stopped(pid)?; // else whoever heals at once could find that it does not stand
+            }
+            // The time counts from here: a disk may have taken its own to sync the journal.
+            if let Undo::GoOn { since_ms, .. } | Undo::Start { since_ms, .. } = &mut step {
+                *since_ms = Some(uptime_ms());
+            }
+            self.journal.done(id, step.clone()).map_err(unwritten)?;
             if fault != ProcessFault::Pause {
                 node.wait_end(pid)?; // else whoever heals at once could take it for the next one
             }
             if fault == ProcessFault::Restart {
-                undo(&step)?;
+                let effect = undo(&step)?;
+                self.over = Some(self.over.unwrap_or_default().with(&effect));
                 self.journal.end(id).map_err(unwritten)?;
             }
         }
@@ -229,9 +272,11 @@ fn start(unit: Option<&str>, command: Option<&str>) -> Result<(), Failure> {
     }
 }
 
-fn signal(pid: i32, signal: Signal) -> Result<(), Failure> {
+/// Whether there was anybody to send it to.
+fn signal(pid: i32, signal: Signal) -> Result<bool, Failure> {
     match kill(Pid::from_raw(pid), signal) {
-        Ok(()) | Err(Errno::ESRCH) => Ok(()),
+        Ok(()) => Ok(true),
+        Err(Errno::ESRCH) => Ok(false),
         Err(errno) => Err(Ending::Io.says(format!("cannot send {signal} to process {pid}: {errno}"))),
     }
 }
@@ -253,4 +298,86 @@ fn note(dir: &Path, line: &Value) {
 
 fn unwritten(error: std::io::Error) -> Failure {
     Ending::Io.says(format!("the undo journal: {error}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::process::CommandExt as _;
+    use std::process::Child;
+
+    use super::*;
+
+    /// Something that looks like a node, and the file that says so.
+    struct Lookalike {
+        dir: tempfile::TempDir,
+        process: Child,
+    }
+
+    impl Lookalike {
+        fn start(name: &str) -> Lookalike {
+            let dir = tempfile::tempdir().unwrap();
+            let mut command = Command::new("sh");
+            // It ends with its stdin, and so with us.
+            let process = command.arg0("kvnode").args(["-c", "read line"]).stdin(Stdio::piped()).spawn().unwrap();
+            std::fs::write(dir.path().join("its.pid"), process.id().to_string()).unwrap();
+            let pid_file = dir.path().join("its.pid");
+            let entry = format!("[[node]]\nname = {name:?}\nclient = \"127.0.0.1:7117\"\npid_file = {pid_file:?}\nstart = \"true\"\n");
+            std::fs::write(dir.path().join("nodes.toml"), entry).unwrap();
+            Lookalike { dir, process }
+        }
+
+        fn inject(&self, words: &[&str]) -> Begun {
+            inject(self.dir.path(), &self.dir.path().join("nodes.toml"), &Fault::parse(words).unwrap()).unwrap()
+        }
+
+        fn lines(&self, file: &str) -> Vec<Value> {
+            let text = std::fs::read_to_string(self.dir.path().join(file)).unwrap();
+            text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+        }
+    }
+
+    impl Drop for Lookalike {
+        fn drop(&mut self) {
+            let _ = self.process.kill();
+            let _ = self.process.wait();
+        }
+    }
+
+    #[test]
+    fn a_restart_is_over_and_its_effect_is_recorded() {
+        let node = Lookalike::start("n1");
+        let over = node.inject(&["restart", "n1"]).outcome.ok().unwrap().over.expect("it is over");
+        assert!(over.killed == 1 && over.down_ms > 0, "{over:?}");
+        assert_eq!(journal::open_ends(node.dir.path()).unwrap(), []);
+        let record = node.lines("faults.jsonl");
+        assert_eq!((&record[0]["event"], &record[1]["event"]), (&json!("begin"), &json!("end")));
+        assert_eq!(record[1]["effect"]["killed"], 1);
+    }
+
+    #[test]
+    fn a_pause_counts_from_the_signal_and_not_from_the_journal() {
+        let node = Lookalike::start("n1");
+        let begun = node.inject(&["pause", "n1"]);
+        let lines = node.lines("undo.jsonl");
+        let since: Vec<&Value> = lines.iter().map(|line| &line["begin"]["undo"]["go_on"]["since_ms"]).collect();
+        assert!(since.len() == 2 && since[0].is_null() && since[1].is_u64(), "written before it is done, timed when it was: {since:?}");
+        let [(id, Undo::GoOn { since_ms: Some(_), .. })] = &journal::open_ends(node.dir.path()).unwrap()[..] else { panic!("{lines:?}") };
+        assert_eq!(begun.steps, [*id]);
+        assert!(heal(node.dir.path(), None).unwrap().stopped_ms > 0);
+    }
+
+    #[test]
+    fn whom_nobody_is_known_to_have_killed_is_not_said_to_be() {
+        let node = Lookalike::start("n1");
+        let step = Undo::Start { unit: None, pid_file: Some(node.dir.path().join("its.pid")), command: None, since_ms: None };
+        assert!(undo(&step).unwrap().is_nothing());
+    }
+
+    #[test]
+    fn a_node_may_have_any_name() {
+        let node = Lookalike::start("turin-a");
+        assert_eq!(node.inject(&["restart", "turin-a"]).outcome.ok().unwrap().targets, ["turin-a"]);
+        let failure = node.inject(&["restart", "n1"]).outcome.err().unwrap();
+        assert!(failure.ending == Ending::Usage && failure.to_string().contains("no host n1: there are turin-a"), "{failure}");
+    }
 }

@@ -43,8 +43,8 @@ pub(crate) enum Undo {
         pid: i32,
         /// Another process may get its number, but not its beginning.
         begun: String,
-        /// Since when it stands, by this machine's uptime.
-        since_ms: u64,
+        /// Since when it stands, by this machine's uptime; `None`: nobody has seen it stand.
+        since_ms: Option<u64>,
     },
     /// Start a node that somebody else had started, unless it runs.
     Start {
@@ -54,8 +54,8 @@ pub(crate) enum Undo {
         pid_file: Option<PathBuf>,
         /// Or by this, in a shell.
         command: Option<String>,
-        /// Since when it is down, by this machine's uptime.
-        since_ms: u64,
+        /// Since when it is down, by this machine's uptime; `None`: nobody is known to have killed it.
+        since_ms: Option<u64>,
     },
     /// Remove a rule of this host's firewall.
     DropRule {
@@ -71,7 +71,7 @@ pub(crate) enum Undo {
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 enum Line {
-    /// It will be done.
+    /// It will be done; a second time: it was done.
     Begin { id: u64, undo: Undo },
     /// It was undone, or need not be.
     End { id: u64 },
@@ -95,8 +95,11 @@ impl Journal {
             })
             .max()
             .unwrap_or(0);
+        let is_new = !path.exists();
         let file = OpenOptions::new().create(true).append(true).open(&path)?;
-        File::open(dir)?.sync_all()?;
+        if is_new {
+            File::open(dir)?.sync_all()?;
+        }
         Ok(Journal { file, last_id })
     }
 
@@ -105,6 +108,11 @@ impl Journal {
         self.last_id += 1;
         self.write(&Line::Begin { id: self.last_id, undo })?;
         Ok(self.last_id)
+    }
+
+    /// When it was done: what is known only then. Not synced: what it is about outlives us, and not this machine.
+    pub(crate) fn done(&mut self, id: u64, undo: Undo) -> io::Result<()> {
+        append(&mut self.file, &serde_json::to_string(&Line::Begin { id, undo })?)
     }
 
     /// When it was undone.
@@ -138,7 +146,10 @@ pub(crate) fn open_ends(dir: &Path) -> io::Result<Vec<(u64, Undo)>> {
     let mut open: Vec<(u64, Undo)> = Vec::new();
     for line in lines(&dir.join(FILE))? {
         match line {
-            Line::Begin { id, undo } => open.push((id, undo)),
+            Line::Begin { id, undo } => match open.iter_mut().find(|(open, _)| *open == id) {
+                Some(step) => step.1 = undo,
+                None => open.push((id, undo)),
+            },
             Line::End { id } => open.retain(|(open, _)| *open != id),
         }
     }

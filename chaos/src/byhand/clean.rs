@@ -15,6 +15,7 @@ use super::CleanArgs;
 use super::control::{Connection, Request, SOCKET};
 use crate::cluster::{PID, lock};
 use crate::ending::{Ending, Failure};
+use crate::fault::effect::Effect;
 use crate::here;
 use crate::journal::{self, Journal, MARK, Undo};
 
@@ -55,9 +56,10 @@ pub(super) fn clean(args: &CleanArgs) -> Result<Ending, Failure> {
             }
         }
     }
+    let mut effect = Effect::default();
     for (id, undo) in &open {
         undo.files().map_err(cannot("put files back"))?;
-        here::undo(undo)?;
+        effect = effect.with(&here::undo(undo)?);
         match undo {
             Undo::EndMarked(_) => {}
             Undo::MoveBack { to, .. } => writeln!(out, "put back {}", to.display())?,
@@ -69,6 +71,9 @@ pub(super) fn clean(args: &CleanArgs) -> Result<Ending, Failure> {
             Undo::DropRule { comment, .. } => writeln!(out, "removed the firewall rule {comment}")?,
         }
         journal.end(*id).map_err(cannot("write the undo journal"))?;
+    }
+    if !effect.is_nothing() {
+        here::note_end(dir, &effect);
     }
     if had_cluster {
         for entry in std::fs::read_dir(dir).map_err(cannot("read the directory"))? {

@@ -54,12 +54,13 @@ pub(super) fn healed(fault: &Value) -> String {
     format!("healed {}: {} ({}): {}", word(&fault["id"]), word(&fault["fault"]), names(fault), whole_effect(&fault["effect"]))
 }
 
-/// A fault on nodes of this very host, in force or over.
+/// A fault on nodes of this very host: in force, healed, or over by itself.
 pub(super) fn here(line: &Value) -> String {
     let whom = if list(&line["targets"]).is_empty() { String::new() } else { format!(" ({})", names(line)) };
-    match &line["effect"] {
-        Value::Null => format!("in force: {}{whom}; `chaos heal` undoes it", word(&line["fault"])),
-        done => format!("healed: {}{whom}: {}", word(&line["fault"]), whole_effect(done)),
+    match (&line["effect"], &line["over"]) {
+        (Value::Null, Value::Null) => format!("in force: {}{whom}; `chaos heal` undoes it", word(&line["fault"])),
+        (Value::Null, done) => format!("done: {}{whom}: {}", word(&line["fault"]), whole_effect(done)),
+        (done, _) => format!("healed: {}{whom}: {}", word(&line["fault"]), whole_effect(done)),
     }
 }
 
@@ -119,6 +120,18 @@ mod tests {
             degraded: 1/2 voters\nfault 4: pause leader (n1) for 1.2 s, 0.5 s to go: stopped_ms 1230\n\
             fault 5: loss 1% n2 (n2) for 0.2 s: nothing yet\n";
         assert_eq!(shown, expected);
+    }
+
+    #[test]
+    fn a_fault_of_this_host_is_in_force_healed_or_done() {
+        let shown = |more: &str, effect: Value| {
+            let mut line = json!({"fault": "restart n1", "targets": ["n1"]});
+            line[more] = effect;
+            here(&line)
+        };
+        assert_eq!(shown("x", Value::Null), "in force: restart n1 (n1); `chaos heal` undoes it");
+        assert_eq!(shown("effect", json!({"killed": 1})), "healed: restart n1 (n1): killed 1");
+        assert_eq!(shown("over", json!({"killed": 1})), "done: restart n1 (n1): killed 1");
     }
 
     #[test]

@@ -10,7 +10,7 @@ use serde::Deserialize;
 use crate::ending::{Ending, Failure};
 use crate::journal::Undo;
 
-/// How long a killed process may take to be gone.
+/// How long a process that was signalled may take to be gone, or to stand.
 const END_WAIT: Duration = Duration::from_secs(10);
 
 /// As the file has them.
@@ -95,23 +95,32 @@ impl Node {
     }
 
     /// An error if nobody knows how: then it must not be killed.
-    pub(super) fn how_to_start(&self, since_ms: u64) -> Result<Undo, Failure> {
+    pub(super) fn how_to_start(&self) -> Result<Undo, Failure> {
         if self.unit.is_none() && self.start.is_none() {
             let why = "neither unit nor start says how to start it again";
             return Err(Ending::Unsupported.says(format!("{}: {why}", self.name)));
         }
         let (unit, pid_file, command) = (self.unit.clone(), self.pid_file.clone(), self.start.clone());
-        Ok(Undo::Start { unit, pid_file, command, since_ms })
+        Ok(Undo::Start { unit, pid_file, command, since_ms: None })
     }
 
     /// Until a process that was killed is gone.
     pub(super) fn wait_end(&self, pid: i32) -> Result<(), Failure> {
+        self.wait("end", || begun(pid).is_none())
+    }
+
+    /// Until a process that was sent a SIGSTOP stands, or is gone.
+    pub(super) fn wait_stopped(&self, pid: i32) -> Result<(), Failure> {
+        self.wait("stop", || is_stopped(pid) || begun(pid).is_none())
+    }
+
+    fn wait(&self, what: &str, is_so: impl Fn() -> bool) -> Result<(), Failure> {
         let deadline = Instant::now() + END_WAIT;
-        while begun(pid).is_some() {
+        while !is_so() {
             if Instant::now() > deadline {
-                return Err(Ending::Io.says(format!("{}: process {pid} does not end", self.name)));
+                return Err(Ending::Io.says(format!("{}: its process does not {what}", self.name)));
             }
-            // sleeps because nobody tells us when a process that is not our child has ended
+            // sleeps because nobody tells us how a process is that is not our child
             std::thread::sleep(Duration::from_millis(2));
         }
         Ok(())
@@ -194,9 +203,9 @@ mod tests {
 
     #[test]
     fn who_could_not_be_started_again_is_not_killed() {
-        assert_eq!(node("").how_to_start(0).unwrap_err().ending, Ending::Unsupported);
-        assert!(node("start = \"kvnode run\"").how_to_start(0).is_ok());
-        assert!(node("unit = \"kvnode@n1\"").how_to_start(0).is_ok());
+        assert_eq!(node("").how_to_start().unwrap_err().ending, Ending::Unsupported);
+        assert!(node("start = \"kvnode run\"").how_to_start().is_ok());
+        assert!(node("unit = \"kvnode@n1\"").how_to_start().is_ok());
     }
 
     #[test]

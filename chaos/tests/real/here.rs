@@ -154,6 +154,9 @@ fn a_killed_chaos_leaves_a_journal_that_undoes_it() {
     pausing.kill().and_then(|()| pausing.wait()).expect("it ends");
     let ran = foreign.chaos(&["clean"]).expect_code(0);
     assert!(String::from_utf8_lossy(&ran.stdout).contains("go on"), "{ran}");
+    let record = std::fs::read_to_string(foreign.up.file("here").join("faults.jsonl")).expect("a record");
+    let last: Value = serde_json::from_str(record.lines().last().expect("a line")).expect("JSON");
+    assert!(last["event"] == "end" && figure(&last["effect"], "stopped_ms") > 0, "{record}");
     assert!(!is_stopped(pid));
     assert_eq!(foreign.rules(), before);
     foreign.up.wait_healthy();

@@ -1,11 +1,12 @@
 //! For somebody who is not root: the same, inside a user namespace.
 
 use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::process::CommandExt as _;
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use tests::{Ran, host, programs};
+use tests::{Ran, host, process, programs};
 
 use crate::up::{json, with_us};
 
@@ -99,4 +100,31 @@ fn an_ordinary_user_with_tun_devices_has_every_fault() {
     assert!(took >= Duration::from_millis(400), "there and back, twice: {took:?}");
     ordinary.run(&["heal"]).expect_code(0);
     ordinary.run(&["down"]).expect_code(0);
+}
+
+#[test]
+fn whom_an_ordinary_user_may_not_kill_is_not_said_to_be_killed() {
+    let name = "whom_an_ordinary_user_may_not_kill_is_not_said_to_be_killed";
+    if crate::up::lacks(name) {
+        return;
+    }
+    let ordinary = Ordinary::new();
+    let mut command = Command::new("sh");
+    // It ends with its stdin, and so with us.
+    command.arg0("kvnode").args(["-c", "read line"]).stdin(Stdio::piped());
+    let mut node = process::spawn(command).expect("sh starts");
+    let file = |name: &str| ordinary.dir.path().join(name);
+    std::fs::write(file("its.pid"), node.id().to_string()).expect("a file");
+    let pid_file = file("its.pid");
+    let entry = format!("[[node]]\nname = \"n1\"\nclient = \"127.0.0.1:7117\"\npid_file = {pid_file:?}\nstart = \"true\"\n");
+    std::fs::write(file("nodes.toml"), entry).expect("a file");
+    for fault in ["kill", "pause", "restart"] {
+        let ran = ordinary.run(&["inject", "--nodes", "nodes.toml", "--yes-on-this-host", fault, "n1"]);
+        ran.expect_code(74).expect_says(&["cannot send SIG", "EPERM"]);
+    }
+    assert!(node.try_wait().expect("a child").is_none());
+    let record = std::fs::read_to_string(file("chaos-run").join("faults.jsonl")).unwrap_or_default();
+    assert!(!record.contains("killed") && !record.contains("stopped_ms"), "{record}");
+    ordinary.run(&["heal"]).expect_code(64).expect_says(&["no cluster is up"]);
+    node.kill().and_then(|()| node.wait()).expect("it ends");
 }
