@@ -27,6 +27,9 @@ use crate::host::people;
 use crate::interrupt::Interrupt;
 use crate::{here, journal};
 
+/// A year.
+const WHILE_UP_MAX: Duration = Duration::from_secs(365 * 24 * 3600);
+
 /// Commands of this part.
 #[derive(Subcommand)]
 pub(crate) enum Command {
@@ -100,7 +103,7 @@ pub(crate) struct UpArgs {
     #[arg(long)]
     seed: Option<u64>,
     /// How long the nodes may take to follow one leader.
-    #[arg(long, default_value = "60s", value_parser = humantime::parse_duration)]
+    #[arg(long, default_value = "60s", value_parser = while_up)]
     wait: Duration,
     /// Stop the cluster when this process has ended.
     #[arg(long, value_name = "PID", env = "CHAOS_WITH")]
@@ -139,7 +142,7 @@ pub(crate) struct InjectArgs {
     #[arg(required = true, value_name = "FAULT")]
     words: Vec<String>,
     /// Heal it after so long.
-    #[arg(long = "for", value_name = "TIME", value_parser = humantime::parse_duration)]
+    #[arg(long = "for", value_name = "TIME", value_parser = while_up)]
     lasts: Option<Duration>,
     /// The answer as JSON.
     #[arg(long)]
@@ -196,6 +199,12 @@ pub(crate) enum Internal {
 
 fn count(text: &str) -> Result<usize, String> {
     text.parse().ok().filter(|count| (1..=HOSTS_MAX).contains(count)).ok_or_else(|| format!("a number from 1 to {HOSTS_MAX}"))
+}
+
+/// How long something may last in a cluster that is up: a clock has an end, and nobody waits for it.
+fn while_up(text: &str) -> Result<Duration, String> {
+    let time = humantime::parse_duration(text).map_err(|error| error.to_string())?;
+    if !time.is_zero() && time <= WHILE_UP_MAX { Ok(time) } else { Err("a time above 0 and up to 365d".to_owned()) }
 }
 
 fn inject_help() -> String {

@@ -21,6 +21,7 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use fastrand::Rng;
+use kvcli::words::quote;
 use kvcli::{Clerk, Options as ClerkOptions, Overview, Verdict};
 
 use self::force::InForce;
@@ -109,13 +110,14 @@ impl Cluster {
     /// It must be called while the process has one thread.
     pub(crate) fn start(mut options: Options) -> Result<Cluster, Failure> {
         let kvnode = match &options.kvnode {
-            Some(path) => programs::absolute(path)?,
+            Some(path) => programs::given(path)?,
             None => programs::ours("kvnode")?,
         };
         options.dir = programs::absolute(&options.dir)?;
+        programs::text(&options.dir)?;
         options.kvnode = Some(kvnode);
         let io = |doing: &'static str| move |error: std::io::Error| Ending::Io.says(format!("cannot {doing}: {error}"));
-        let shown = options.dir.display();
+        let shown = quote(options.dir.as_os_str());
         let in_use = || Ending::Usage.says(format!("{shown} is in use: `chaos down --dir {shown}` stops the cluster there"));
         let lock = lock::take(&options.dir, LOCK_WAIT).map_err(io("take the lock"))?.ok_or_else(in_use)?;
         if !open_ends(&options.dir).map_err(io("read the undo journal"))?.is_empty() {

@@ -94,6 +94,8 @@ pub(crate) const ALL: [(&str, &str); 17] = [
     ("wipe", "wipe WHO"),
 ];
 
+/// The longest that a packet can be held up.
+const TIME_MAX: Duration = Duration::from_secs(3600);
 /// Bytes that `truncate` cuts off unless told.
 const TRUNCATE_BYTES: u64 = 512;
 
@@ -160,8 +162,10 @@ fn part(text: &str) -> Result<f64, String> {
     if percent > 0.0 && percent <= 100.0 { Ok(percent / 100.0) } else { Err(format!("{text} is not above 0% and up to 100%")) }
 }
 
+/// Of a packet. Whatever takes longer than an hour is cut off, and can be said so.
 fn time(text: &str) -> Result<Duration, String> {
-    humantime::parse_duration(text).map_err(|error| format!("{text} is no time: {error}"))
+    let time = humantime::parse_duration(text).map_err(|error| format!("{text} is no time: {error}"))?;
+    if !time.is_zero() && time <= TIME_MAX { Ok(time) } else { Err(format!("{text} is not above 0 and up to 1h")) }
 }
 
 fn size(text: &str) -> Result<u64, String> {
@@ -271,6 +275,10 @@ mod tests {
         says("loss 0%", "not above 0%");
         says("loss 101%", "not above 0%");
         says("delay 50", "is no time");
+        for line in ["delay 0ms", "jitter 0s n1", "delay 3601s", "delay 10000000000000000000s n1"] {
+            says(line, "not above 0 and up to 1h");
+        }
+        assert_eq!(parse("delay 1h").unwrap().to_string(), "delay 1h all");
         says("rate 0", "0 bytes");
         says("one-way n1", "to whom?");
         says("partition", "it is written partition WHO");

@@ -7,6 +7,7 @@ use std::io::{self, Write as _};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use kvcli::words::quote;
 use nix::errno::Errno;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -26,7 +27,7 @@ const END_WAIT: Duration = Duration::from_secs(30);
 
 pub(super) fn clean(args: &CleanArgs) -> Result<Ending, Failure> {
     let dir = &args.dir.dir;
-    let shown = dir.display();
+    let shown = &quote(dir.as_os_str());
     let cannot = |what: &'static str| move |error: io::Error| Ending::Io.says(format!("cannot {what}: {error}"));
     if !dir.is_dir() {
         return Err(Ending::Usage.says(format!("{shown}: no such directory")));

@@ -6,6 +6,7 @@ use std::os::fd::AsRawFd as _;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 
+use kvcli::words::quote;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -71,7 +72,7 @@ pub(super) struct Connection {
 impl Connection {
     /// Finds it by its directory.
     pub(super) fn to(dir: &Path) -> Result<Connection, Failure> {
-        let shown = dir.display();
+        let shown = quote(dir.as_os_str());
         let none = || Ending::Usage.says(format!("no cluster is up in {shown}: `chaos up --dir {shown}` starts one"));
         let directory = File::open(dir).map_err(|_| none())?;
         // The path of a socket may not be longer than 107 bytes, that of a directory may.
@@ -104,4 +105,18 @@ impl Connection {
 pub(super) fn parse(line: &str) -> Result<Value, Failure> {
     let reply: Reply = serde_json::from_str(line).map_err(|_| Ending::Io.says("the supervisor has ended; its log is chaos.log"))?;
     reply.outcome()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_hint_can_be_typed_as_it_is() {
+        let dir = tempfile::tempdir().unwrap();
+        let dir = dir.path().join("two words");
+        std::fs::create_dir(&dir).unwrap();
+        let said = Connection::to(&dir).err().unwrap().to_string();
+        assert!(said.contains(&format!("`chaos up --dir '{}'`", dir.display())), "{said}");
+    }
 }

@@ -1,5 +1,6 @@
 //! `chaos up`: starts the supervisor, waits until the nodes are ready, says where everything is.
 
+use std::ffi::{OsStr, OsString};
 use std::fs::OpenOptions;
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::os::unix::process::CommandExt as _;
@@ -8,12 +9,15 @@ use std::process::{Command, Stdio};
 
 use super::{UpArgs, control, show};
 use crate::ending::{Ending, Failure};
+use crate::host::programs;
 
 /// What the supervisor says for itself.
 pub(super) const LOG: &str = "chaos.log";
 
 pub(super) fn up(args: &UpArgs) -> Result<Ending, Failure> {
     let cannot = |what: &'static str| move |error: std::io::Error| Ending::Io.says(format!("cannot {what}: {error}"));
+    // Before it is made.
+    programs::text(&std::path::absolute(&args.dir).map_err(cannot("find the directory"))?)?;
     std::fs::create_dir_all(&args.dir).map_err(cannot("make the directory"))?;
     check_members(&args.dir, args.nodes)?;
     let log = OpenOptions::new().create(true).append(true).open(args.dir.join(LOG)).map_err(cannot("write chaos.log"))?;
@@ -42,19 +46,25 @@ fn check_members(dir: &Path, nodes: usize) -> Result<(), Failure> {
 
 impl UpArgs {
     /// As they would be typed.
-    fn as_words(&self) -> Vec<String> {
+    fn as_words(&self) -> Vec<OsString> {
+        let flag = |name: &str, value: &OsStr| {
+            let mut word = OsString::from(format!("--{name}="));
+            word.push(value);
+            word
+        };
+        let number = |name: &str, value: u64| flag(name, value.to_string().as_ref());
         let mut words = vec![
-            format!("--nodes={}", self.nodes),
-            format!("--clients={}", self.clients),
-            format!("--dir={}", self.dir.display()),
-            format!("--wait={}ms", self.wait.as_millis()),
+            number("nodes", self.nodes as u64),
+            number("clients", self.clients as u64),
+            flag("dir", self.dir.as_os_str()),
+            flag("wait", format!("{}ms", self.wait.as_millis()).as_ref()),
         ];
-        words.extend(self.kvnode.iter().map(|path| format!("--kvnode={}", path.display())));
-        words.extend(self.net.map(|net| format!("--net={}", show::backend(net))));
-        words.extend(self.seed.map(|seed| format!("--seed={seed}")));
-        words.extend(self.with.map(|pid| format!("--with={pid}")));
-        words.push("--".to_owned());
-        words.extend(self.run_args.iter().cloned());
+        words.extend(self.kvnode.iter().map(|path| flag("kvnode", path.as_os_str())));
+        words.extend(self.net.map(|net| flag("net", show::backend(net).as_ref())));
+        words.extend(self.seed.map(|seed| number("seed", seed)));
+        words.extend(self.with.map(|pid| number("with", u64::from(pid))));
+        words.push("--".into());
+        words.extend(self.run_args.iter().map(OsString::from));
         words
     }
 }

@@ -8,11 +8,27 @@ use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+use nix::unistd::{AccessFlags, access};
+
 use crate::ending::{Ending, Failure};
 
 /// A program beside our own, else in `PATH`.
 pub(crate) fn ours(name: &str) -> Result<PathBuf, Failure> {
     kvcli::demo::child::find_program(name).map_err(|error| Ending::Usage.says(error))
+}
+
+/// A program that the user names, by its absolute path.
+pub(crate) fn given(path: &Path) -> Result<PathBuf, Failure> {
+    let absolute = absolute(path)?;
+    if !absolute.is_file() || access(&absolute, AccessFlags::X_OK).is_err() {
+        return Err(Ending::Usage.says(format!("{}: no program that can be run", path.display())));
+    }
+    Ok(absolute)
+}
+
+/// A path as text. Records and the undo journal hold paths, and they are JSON.
+pub(crate) fn text(path: &Path) -> Result<&str, Failure> {
+    path.to_str().ok_or_else(|| Ending::Usage.says(format!("{}: the path of a cluster's directory must be UTF-8", path.display())))
 }
 
 /// A tool of the system: in `PATH`, or where root's programs are, which is not in everybody's `PATH`.
@@ -52,4 +68,27 @@ pub(crate) fn ip(lines: &str) -> io::Result<()> {
 /// The absolute path of a file that exists, for a process that will be somewhere else.
 pub(crate) fn absolute(path: &Path) -> Result<PathBuf, Failure> {
     path.canonicalize().map_err(|error| Ending::Usage.says(format!("{}: {error}", path.display())))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    use super::*;
+
+    #[test]
+    fn a_program_that_cannot_be_run_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("kvnode");
+        let refused = |path: &Path, why: &str| {
+            let failure = given(path).unwrap_err();
+            assert!(failure.ending == Ending::Usage && failure.to_string().contains(why), "{failure}");
+        };
+        refused(&file, "No such file");
+        refused(dir.path(), "no program");
+        std::fs::write(&file, "#!/bin/sh\n").unwrap();
+        refused(&file, "no program");
+        std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o755)).unwrap();
+        assert!(given(&file).is_ok());
+    }
 }

@@ -1,12 +1,16 @@
 //! Faults that cannot be done, recorded or undone: what is broken can always be mended, and what is mended is not said to be broken.
 
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::symlink;
+use std::path::Path;
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::{Value, json};
+use tests::{Ran, place, programs};
 
-use crate::up::{Up, lacks};
+use crate::up::{Up, chaos, lacks};
 
 /// What is in force, as it was asked for.
 fn in_force(up: &Up) -> Vec<Value> {
@@ -14,7 +18,7 @@ fn in_force(up: &Up) -> Vec<Value> {
 }
 
 /// Processes that have this directory on their command line.
-fn processes_of(dir: &std::path::Path) -> usize {
+fn processes_of(dir: &Path) -> usize {
     let entries = std::fs::read_dir("/proc").expect("/proc").flatten();
     let lines = entries.filter_map(|entry| std::fs::read(entry.path().join("cmdline")).ok());
     lines.filter(|line| line.split(|byte| *byte == 0).any(|word| word == dir.as_os_str().as_encoded_bytes())).count()
@@ -134,4 +138,21 @@ fn whom_somebody_else_let_go_on_is_not_paused_for_ever() {
     assert_eq!(up.node("n1")["process"], "paused");
     up.heal();
     up.wait_healthy();
+}
+
+#[test]
+fn what_cannot_be_started_or_written_down_is_refused_before_anything_is_made() {
+    let dir = place::directory();
+    let file = dir.path().join("kvnode");
+    std::fs::write(&file, "#!/bin/sh\n").expect("a file");
+    let up = |dir: &Path, kvnode: &Path| {
+        let mut command = chaos(&["up", "--nodes=1", "--dir"]);
+        command.arg(dir).arg("--kvnode").arg(kvnode);
+        Ran::run(command, b"")
+    };
+    up(&dir.path().join("run"), &file).expect_code(64).expect_says(&["no program that can be run"]);
+    assert!(!dir.path().join("run/n1").exists());
+    let odd = dir.path().join(OsStr::from_bytes(b"\xff"));
+    up(&odd, &programs::kvnode()).expect_code(64).expect_says(&["must be UTF-8"]);
+    assert!(!odd.exists());
 }
