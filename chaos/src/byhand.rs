@@ -335,3 +335,18 @@ fn down(args: &DirArgs) -> Result<Ending, Failure> {
     connection.wait_for_end();
     Ok(Ending::Passed)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::while_up;
+
+    #[test]
+    fn what_lasts_has_an_end_that_a_clock_can_hold() {
+        for bad in ["0s", "366d", "10000000000000000000s", "soon"] {
+            assert!(while_up(bad).is_err(), "{bad}");
+        }
+        for good in ["1ms", "1h", "365d"] {
+            assert!(while_up(good).is_ok(), "{good}");
+        }
+    }
+}
