@@ -45,6 +45,15 @@ fn no_operations_are_inconclusive_and_exit_4() {
 }
 
 #[test]
+fn a_history_in_which_nothing_was_answered_is_inconclusive_and_exits_4() {
+    let refused = PUT_OLD.replace("\"ok\"", "\"fail\"");
+    let unknown = r#"{"client":2,"op":"get","key":"x","call_ns":50,"return_ns":null,"outcome":"unknown"}"#;
+    let output = check(&format!("{refused}\n{unknown}\n"));
+    let says = "inconclusive: 2 operations, and none of them is ok\n";
+    assert_eq!((output.status.code(), text(&output.stdout)), (Some(4), says.into()));
+}
+
+#[test]
 fn a_bad_line_is_named_and_exits_64() {
     let output = check(&format!("{PUT_OLD}\nnonsense\n"));
     assert_eq!(output.status.code(), Some(64));
