@@ -12,9 +12,9 @@ use crate::{Judged, append, register, versions};
 /// How far a search may go, for each key. They are counts, not times, so that a verdict never depends on the machine.
 #[derive(Clone, Debug)]
 pub struct Limits {
-    /// Operations tried. A million take some tenths of a second.
+    /// Operations tried, or looked at to find those that can be. A million take some tenths of a second.
     pub steps_max: u64,
-    /// States remembered, some 40 bytes each.
+    /// States remembered, some 40 bytes each; and operations held that are yet to be tried.
     pub states_max: usize,
 }
 

@@ -1,6 +1,6 @@
 //! One copy of the store: what every operation does to it, and whether it could have answered as it did.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::ops::Range;
 
 use crate::history::{Answer, Call, History, Outcome};
@@ -226,6 +226,8 @@ pub(crate) struct Model {
     /// The first key that it holds.
     base: Key,
     values: Vec<Option<Vec<u8>>>,
+    /// The keys that have a value: a scan looks at no others.
+    existing: BTreeSet<Key>,
     versions: Vec<u64>,
     hashes: Vec<u128>,
     hash: u128,
@@ -254,7 +256,7 @@ impl Model {
     /// An empty store for these keys.
     pub(crate) fn new(keys: Range<Key>) -> Model {
         let (base, count) = (keys.start, keys.len());
-        Model { base, values: vec![None; count], versions: vec![0; count], hashes: vec![0; count], hash: 0 }
+        Model { base, values: vec![None; count], existing: BTreeSet::new(), versions: vec![0; count], hashes: vec![0; count], hash: 0 }
     }
 
     pub(crate) fn value(&self, key: Key) -> Option<&[u8]> {
@@ -297,18 +299,21 @@ impl Model {
 
     /// The first key of a scan that is otherwise here.
     pub(crate) fn scan_differs(&self, from: Key, to: Key, items: &[(Key, &[u8])], skip: impl Fn(Key) -> bool) -> Option<Key> {
-        let mut items = items.iter().peekable();
-        (from..to).find(|key| {
-            let found = items.next_if(|(found, _)| found == key).map(|(_, value)| *value);
-            !skip(*key) && found != self.value(*key)
-        })
+        let mut existing = self.existing.range(from..to).copied().filter(|key| !skip(*key));
+        for (key, value) in items.iter().filter(|(key, _)| !skip(*key)) {
+            match existing.next() {
+                Some(held) if held == *key && self.value(held) == Some(value) => {}
+                held => return Some(held.map_or(*key, |held| held.min(*key))),
+            }
+        }
+        existing.next()
     }
 
     pub(crate) fn undo(&mut self, undo: Undo) {
         let Undo { key, hash, version, what } = undo;
         match what {
             Was::Same => return,
-            Was::Value(value) => self.values[key - self.base] = value,
+            Was::Value(value) => drop(self.replace(key, value)),
             Was::Shorter(len) => self.values[key - self.base].as_mut().expect("it was appended to").truncate(len),
         }
         self.set_hash(key, hash);
@@ -321,10 +326,21 @@ impl Model {
 
     fn put(&mut self, key: Key, value: Option<&[u8]>) -> Undo {
         let (hash, version) = (self.hashes[key - self.base], self.versions[key - self.base]);
-        let old = std::mem::replace(&mut self.values[key - self.base], value.map(Into::into));
+        let old = self.replace(key, value.map(Into::into));
         self.set_hash(key, value.map_or(0, |value| hash_bytes(FNV_OFFSET, value)));
         self.versions[key - self.base] = if value.is_some() { version + 1 } else { 0 };
         Undo { key, hash, version, what: Was::Value(old) }
+    }
+
+    fn replace(&mut self, key: Key, value: Option<Vec<u8>>) -> Option<Vec<u8>> {
+        let exists = value.is_some();
+        let old = std::mem::replace(&mut self.values[key - self.base], value);
+        match (old.is_some(), exists) {
+            (false, true) => drop(self.existing.insert(key)),
+            (true, false) => drop(self.existing.remove(&key)),
+            _ => {}
+        }
+        old
     }
 
     fn append(&mut self, key: Key, value: &[u8]) -> Undo {
@@ -341,5 +357,35 @@ impl Model {
         let mixed = |hash: u128| if hash == 0 { 0 } else { spread(hash ^ spread(key as u128 + 1)) };
         self.hash ^= mixed(self.hashes[key - self.base]) ^ mixed(hash);
         self.hashes[key - self.base] = hash;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+
+    use super::*;
+
+    #[test]
+    fn a_scan_looks_at_what_is_there_not_at_what_once_was() {
+        let mut model = Model::new(0..1000);
+        for key in 0..1000 {
+            model.apply(&Does::Put { key, value: b"v" }).unwrap();
+        }
+        let undo: Vec<Undo> = (1..999).map(|key| model.apply(&Does::Delete { key, existed: Some(true) }).unwrap()).collect();
+        let looked_at = Cell::new(0);
+        let count = |_| {
+            looked_at.set(looked_at.get() + 1);
+            false
+        };
+        assert_eq!(model.scan_differs(1, 999, &[], count), None);
+        assert_eq!(model.scan_differs(0, 1000, &[(0, b"v"), (999, b"v")], count), None);
+        assert!(looked_at.get() < 10, "looked at {}", looked_at.get());
+        assert_eq!(model.scan_differs(0, 1000, &[(0, b"v"), (7, b"v"), (999, b"v")], count), Some(7));
+        assert_eq!(model.scan_differs(0, 1000, &[(999, b"v")], count), Some(0));
+        assert_eq!(model.scan_differs(0, 1000, &[(0, b"v"), (999, b"other")], count), Some(999));
+        undo.into_iter().rev().for_each(|undo| model.undo(undo));
+        assert_eq!(model.scan_differs(0, 1000, &[], count), Some(0));
+        assert_eq!(model.existing.len(), 1000);
     }
 }

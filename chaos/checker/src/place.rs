@@ -7,7 +7,7 @@
 use std::collections::HashSet;
 
 use crate::model::{Does, Event, Key, Model, Undo, over_before, spread};
-use crate::search::same;
+use crate::search::twins;
 
 /// What came of it.
 pub(crate) enum Placed {
@@ -38,6 +38,9 @@ pub(crate) fn place(key: Key, order: &[Next<'_>], maybes: &[&Event<'_>], steps_m
     let mut used = vec![false; maybes.len()];
     let mut used_hash = 0u128;
     let mut seen = HashSet::new();
+    let twin = twins(maybes.iter().copied());
+    let is_cas = |write: usize| matches!(maybes[write].does, Does::Cas { .. });
+    let mut cas_left = (0..maybes.len()).filter(|write| is_cas(*write)).count();
     let mut stuck = (0, None);
     let mut steps = 0;
     let ahead = look_ahead(order);
@@ -48,6 +51,7 @@ pub(crate) fn place(key: Key, order: &[Next<'_>], maybes: &[&Event<'_>], steps_m
             model.undo(undo);
             if let Some(write) = write {
                 used[write] = false;
+                cas_left += usize::from(is_cas(write));
                 used_hash ^= spread(write as u128 + 1);
             }
         }
@@ -84,18 +88,18 @@ pub(crate) fn place(key: Key, order: &[Next<'_>], maybes: &[&Event<'_>], steps_m
                 continue;
             };
             let write = choice - 1;
-            let twin_is_left = (0..write).any(|other| !used[other] && same(&maybes[other].does, &maybe.does));
+            let twin_is_left = twin[write].is_some_and(|other| !used[other]);
             if used[write] || twin_is_left || over_before(next.over, maybe.call) || !helps(&model, &next.event.does, ahead[frame.at]) {
                 continue;
             }
             let Some(undo) = model.apply(&maybe.does) else { continue };
             // A cas may turn any value into another; without one, only appends can follow that keep what is there.
-            let is_cas_left = maybes.iter().zip(&used).any(|(maybe, used)| !used && matches!(maybe.does, Does::Cas { .. }));
-            if !undo.changed() || !(is_cas_left || leads_to(&model, key, &next.event.does, ahead[frame.at])) {
+            if !undo.changed() || !(cas_left > 0 || leads_to(&model, key, &next.event.does, ahead[frame.at])) {
                 model.undo(undo);
                 continue;
             }
             used[write] = true;
+            cas_left -= usize::from(is_cas(write));
             used_hash ^= spread(write as u128 + 1);
             frame.done = Some((Some(write), undo));
         }

@@ -4,7 +4,7 @@
 //! next; try one, go on, take it back when nothing fits. As Lowe does ("Testing for Linearizability", 2017), what is about to return is
 //! tried first, and a set of operations that led to the same store before is not tried again.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::hash::{BuildHasherDefault, Hasher};
 use std::ops::Range;
 
@@ -36,15 +36,21 @@ impl Hasher for AsIs {
 }
 
 struct Frame {
+    /// Of what must have happened, what may come next: what returns first in front.
     candidates: Vec<usize>,
     next: usize,
+    /// Then come those that may have happened, in order of the calls: the last that was tried, or the head of their ring. `None`: no more.
+    maybe: Option<usize>,
+    /// They must have been called by then.
+    first_end: u64,
     /// What was done to get to the frame above, and how to take it back.
     done: Option<(usize, Undo)>,
 }
 
 struct Left<'e, 'h> {
     events: &'e [Event<'h>],
-    /// A ring through what is left, in order of the calls; the last place is its head.
+    /// Two rings through what is left, in order of the calls: of what must have happened, and of what may have. Their heads are the last two
+    /// places.
     next: Vec<usize>,
     prev: Vec<usize>,
     is_left: Vec<bool>,
@@ -69,13 +75,20 @@ impl<'e, 'h> Left<'e, 'h> {
         }
         let maybes: Vec<usize> = (0..count).filter(|index| events[*index].maybe).collect();
         let mut twin = vec![None; count];
-        for (place, index) in maybes.iter().enumerate() {
-            twin[*index] = maybes[..place].iter().copied().rev().find(|other| same(&events[*other].does, &events[*index].does));
+        for (index, other) in maybes.iter().zip(twins(maybes.iter().map(|index| &events[*index]))) {
+            twin[*index] = other.map(|place| maybes[place]);
+        }
+        let mut next: Vec<usize> = (0..count + 2).collect();
+        let mut prev = next.clone();
+        for (index, event) in events.iter().enumerate() {
+            let head = count + usize::from(event.maybe);
+            let last = prev[head];
+            (next[last], prev[index], next[index], prev[head]) = (index, last, head, index);
         }
         Left {
             events,
-            next: (0..=count).map(|index| if index == count { 0 } else { index + 1 }).collect(),
-            prev: (0..=count).map(|index| if index == 0 { count } else { index - 1 }).collect(),
+            next,
+            prev,
             is_left: vec![true; count],
             twin,
             must: count - maybes.len(),
@@ -123,28 +136,43 @@ impl<'e, 'h> Left<'e, 'h> {
         }
     }
 
-    /// What may come next, what returns first in front. Something that only reads and fits now is as good now as later: it stands alone.
-    fn candidates(&self, model: &mut Model) -> Vec<usize> {
+    /// What may come next, and how many were looked at. Something that only reads and fits now is as good now as later: it stands alone.
+    fn frame(&self, model: &mut Model) -> (Frame, u64) {
         let head = self.events.len();
-        let (mut candidates, mut first_end) = (Vec::new(), u64::MAX);
+        let mut frame = Frame { candidates: Vec::new(), next: 0, maybe: Some(head + 1), first_end: u64::MAX, done: None };
+        let mut looked_at = 0;
         let mut at = self.next[head];
         while at != head {
             let event = &self.events[at];
-            if over_before(first_end, event.call) {
+            if over_before(frame.first_end, event.call) {
                 break;
             }
+            looked_at += 1;
             if event.does.only_reads() {
                 if model.apply(&event.does).is_some() {
-                    return vec![at];
+                    (frame.candidates, frame.maybe) = (vec![at], None);
+                    return (frame, looked_at);
                 }
-            } else if self.twin[at].is_none_or(|twin| !self.is_left[twin]) {
-                candidates.push(at);
+            } else {
+                frame.candidates.push(at);
             }
-            first_end = first_end.min(event.end);
+            frame.first_end = frame.first_end.min(event.end);
             at = self.next[at];
         }
-        candidates.sort_by_key(|index| self.events[*index].end);
-        candidates
+        frame.candidates.sort_by_key(|index| self.events[*index].end);
+        (frame, looked_at)
+    }
+
+    /// The next that a frame has to try. What may have happened is not held but found again: many such writes may be left at every step.
+    fn following(&self, frame: &mut Frame) -> Option<usize> {
+        if let Some(index) = frame.candidates.get(frame.next) {
+            frame.next += 1;
+            return Some(*index);
+        }
+        let at = self.next[frame.maybe?];
+        let is_candidate = self.events.get(at).is_some_and(|event| !over_before(frame.first_end, event.call));
+        frame.maybe = is_candidate.then_some(at);
+        frame.maybe
     }
 }
 
@@ -153,16 +181,17 @@ fn resets(does: &Does<'_>) -> bool {
     matches!(does, Does::Put { .. } | Does::Delete { .. } | Does::Cas { .. })
 }
 
-/// Whether two writes do the same.
-pub(crate) fn same(a: &Does<'_>, b: &Does<'_>) -> bool {
-    match (a, b) {
-        (Does::Put { key, value }, Does::Put { key: k, value: v }) | (Does::Append { key, value }, Does::Append { key: k, value: v }) => {
-            (key, value) == (k, v)
-        }
-        (Does::Delete { key, .. }, Does::Delete { key: k, .. }) => key == k,
-        (Does::Cas { key, expect, value, .. }, Does::Cas { key: k, expect: e, value: v, .. }) => (key, expect, value) == (k, e, v),
-        _ => false,
-    }
+/// Of each write, the last one before it that does the same.
+pub(crate) fn twins<'e, 'h: 'e>(writes: impl Iterator<Item = &'e Event<'h>>) -> Vec<Option<usize>> {
+    let mut last = HashMap::new();
+    let does = |does: &Does<'h>| match *does {
+        Does::Put { key, value } => Some((0, key, None, value)),
+        Does::Append { key, value } => Some((1, key, None, value)),
+        Does::Delete { key, .. } => Some((2, key, None, &b""[..])),
+        Does::Cas { key, expect, value, .. } => Some((3, key, expect, value)),
+        Does::Read { .. } | Does::Scan { .. } => None,
+    };
+    writes.enumerate().map(|(place, write)| does(&write.does).and_then(|does| last.insert(does, place))).collect()
 }
 
 /// Looks for an order of `events`, which are in order of their calls.
@@ -170,8 +199,9 @@ pub(crate) fn search(events: &[Event<'_>], keys: Range<Key>, limits: &Limits) ->
     let mut left = Left::new(events, keys.len() == 1);
     let mut model = Model::new(keys);
     let mut seen: HashSet<u128, BuildHasherDefault<AsIs>> = HashSet::default();
-    let mut steps = 0;
-    let mut stack = vec![Frame { candidates: left.candidates(&mut model), next: 0, done: None }];
+    let (first, mut steps) = left.frame(&mut model);
+    let mut held = first.candidates.len();
+    let mut stack = vec![first];
     while let Some(frame) = stack.last_mut() {
         if left.must == 0 {
             return Search::Fits;
@@ -180,14 +210,17 @@ pub(crate) fn search(events: &[Event<'_>], keys: Range<Key>, limits: &Limits) ->
             model.undo(undo);
             left.put_back(index);
         }
-        let Some(index) = frame.candidates.get(frame.next).copied() else {
+        let Some(index) = left.following(frame) else {
+            held -= frame.candidates.len();
             stack.pop();
             continue;
         };
-        frame.next += 1;
         steps += 1;
         if steps > limits.steps_max {
             return Search::TooManySteps;
+        }
+        if left.twin[index].is_some_and(|twin| left.is_left[twin]) {
+            continue;
         }
         let event = &events[index];
         let Some(undo) = model.apply(&event.does) else { continue };
@@ -201,12 +234,59 @@ pub(crate) fn search(events: &[Event<'_>], keys: Range<Key>, limits: &Limits) ->
             return Search::Fits;
         }
         if !left.is_past(&model) && seen.insert(left.hash ^ spread(model.hash())) {
-            if seen.len() > limits.states_max {
+            let (frame, looked_at) = left.frame(&mut model);
+            steps += looked_at;
+            held += frame.candidates.len();
+            if seen.len().max(held) > limits.states_max {
                 return Search::TooManyStates;
             }
-            let candidates = left.candidates(&mut model);
-            stack.push(Frame { candidates, next: 0, done: None });
+            stack.push(frame);
         }
     }
     Search::Impossible
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn put(call: u64, end: u64, value: &[u8]) -> Event<'_> {
+        let maybe = end == u64::MAX;
+        Event { id: 0, call, end, maybe, position: None, version: None, does: Does::Put { key: 0, value } }
+    }
+
+    fn fits(found: &Search) -> bool {
+        matches!(found, Search::Fits)
+    }
+
+    #[test]
+    fn writes_that_may_have_happened_are_not_held_at_every_step() {
+        let values: Vec<[u8; 2]> = (0..1000_u16).map(u16::to_be_bytes).collect();
+        let mut events: Vec<Event<'_>> = values.iter().map(|value| put(1, u64::MAX, value)).collect();
+        events.push(put(2, 3, b"known"));
+        let (mut frame, _) = Left::new(&events, true).frame(&mut Model::new(0..1));
+        assert_eq!(frame.candidates, [1000]);
+        // And yet each is tried.
+        let left = Left::new(&events, true);
+        assert_eq!(std::iter::from_fn(|| left.following(&mut frame)).count(), 1001);
+    }
+
+    #[test]
+    fn what_is_looked_at_is_a_step_and_what_is_held_is_bounded() {
+        // Any order fits, and the first is found with a step for each; 300, then 299 and so on are looked at and held.
+        let values: Vec<[u8; 2]> = (0..300_u16).map(u16::to_be_bytes).collect();
+        let events: Vec<Event<'_>> = values.iter().map(|value| put(1, 9, value)).collect();
+        assert!(fits(&search(&events, 0..1, &Limits { steps_max: 50_000, states_max: 50_000 })));
+        assert!(matches!(search(&events, 0..1, &Limits { steps_max: 10_000, states_max: 50_000 }), Search::TooManySteps));
+        assert!(matches!(search(&events, 0..1, &Limits { steps_max: 50_000, states_max: 10_000 }), Search::TooManyStates));
+    }
+
+    /// Compared each with each, this would take hours.
+    #[test]
+    fn the_twins_of_a_million_writes_are_found() {
+        let values: Vec<[u8; 4]> = (0..1_000_000_u32).map(u32::to_be_bytes).collect();
+        let events: Vec<Event<'_>> = values.iter().chain(&values[..1]).map(|value| put(1, u64::MAX, value)).collect();
+        let twins = twins(events.iter());
+        assert_eq!((twins[1_000_000], twins[..1_000_000].iter().flatten().count()), (Some(0), 0));
+    }
 }
