@@ -44,17 +44,15 @@ impl Fabric {
 
     /// From now on.
     pub(crate) fn set(&self, changes: &[(usize, usize, Policy)]) {
-        let mut links = self.links();
+        let (mut links, now) = (self.links(), Instant::now());
         for (from, to, policy) in changes {
-            let at = links.at(*from, *to);
-            links.all[at].policy = *policy;
+            links.set(*from, *to, *policy, now);
         }
     }
 
     /// Since the beginning.
     pub(crate) fn counters(&self, from: usize, to: usize) -> Counters {
-        let links = self.links();
-        links.all[links.at(from, to)].counters
+        self.links().counters(from, to, Instant::now())
     }
 
     fn links(&self) -> MutexGuard<'_, Links> {
@@ -67,6 +65,10 @@ struct Links {
     addresses: Vec<Ipv4Addr>,
     /// Row by row: all that leave the first host come first.
     all: Vec<Link>,
+    /// Packets on their way, the next to arrive first.
+    flights: BinaryHeap<Reverse<Flight>>,
+    /// Packets that passed, on all links.
+    count: u64,
     random: Rng,
 }
 
@@ -78,6 +80,8 @@ struct Link {
     last_due: Instant,
     /// When a slow link has sent what it was given.
     sent_at: Instant,
+    /// Packets on their way.
+    flying: usize,
 }
 
 /// What becomes of a packet.
@@ -93,18 +97,81 @@ enum Fate {
 impl Links {
     fn new(addresses: Vec<Ipv4Addr>, seed: u64) -> Links {
         let now = Instant::now();
-        let link = Link { policy: Policy::default(), counters: Counters::default(), last_due: now, sent_at: now };
+        let link = Link { policy: Policy::default(), counters: Counters::default(), last_due: now, sent_at: now, flying: 0 };
         let all = vec![link; addresses.len() * addresses.len()];
-        Links { addresses, all, random: Rng::with_seed(seed) }
+        Links { addresses, all, flights: BinaryHeap::new(), count: 0, random: Rng::with_seed(seed) }
     }
 
     fn at(&self, from: usize, to: usize) -> usize {
         from * self.addresses.len() + to
     }
 
+    /// From now on. What waits because of something that is no longer wrong waits no more, nor does what comes behind it.
+    fn set(&mut self, from: usize, to: usize, policy: Policy, now: Instant) {
+        let at = self.at(from, to);
+        let link = &mut self.all[at];
+        let is_eased = link.policy.is_slower_than(&policy);
+        link.policy = policy;
+        if !is_eased {
+            return;
+        }
+        let latest = now + policy.delay;
+        (link.last_due, link.sent_at) = (link.last_due.min(latest), link.sent_at.min(now));
+        let mut flights = std::mem::take(&mut self.flights).into_vec();
+        for Reverse(flight) in flights.iter_mut().filter(|Reverse(flight)| (flight.from, flight.to) == (from, to)) {
+            flight.due = flight.due.min(latest); // and they stay in order: of two that are due at once, the first to be sent arrives first
+        }
+        self.flights = flights.into();
+    }
+
+    /// Since the beginning. What is on its way has been delayed for as long as it has been.
+    fn counters(&self, from: usize, to: usize, now: Instant) -> Counters {
+        let mut counters = self.all[self.at(from, to)].counters;
+        let flying = self.flights.iter().filter(|Reverse(flight)| (flight.from, flight.to) == (from, to));
+        flying.for_each(|Reverse(flight)| counters.add_delay(now.saturating_duration_since(flight.sent)));
+        counters
+    }
+
+    /// Takes a packet from a host. What remains to be done with it at once: nothing, if it is dropped or has to wait.
+    fn accept(&mut self, from: usize, to: usize, packet: &[u8], now: Instant) -> AtOnce {
+        let times = match self.fate(from, to, packet, now) {
+            Fate::Dropped => return AtOnce::Nothing,
+            Fate::Reset => return AtOnce::Reset,
+            Fate::Due(times) => times,
+        };
+        let at = self.at(from, to);
+        self.count += 1;
+        // Behind one that waits it waits, too: who is first decides when they are due.
+        if self.all[at].flying == 0 && times.iter().all(|due| *due <= now) {
+            return AtOnce::Arrives { times: times.len() };
+        }
+        self.all[at].flying += times.len();
+        let flight = |due| Reverse(Flight { due, number: self.count, sent: now, from, to, packet: packet.to_vec() });
+        self.flights.extend(times.into_iter().map(flight));
+        AtOnce::Nothing
+    }
+
+    /// The next packet that is due, if it arrives: a cut cuts what is on its way, too.
+    fn land(&mut self, now: Instant) -> Option<Flight> {
+        loop {
+            if self.flights.peek().is_none_or(|Reverse(flight)| flight.due > now) {
+                return None;
+            }
+            let Reverse(flight) = self.flights.pop().expect("just seen");
+            let at = self.at(flight.from, flight.to);
+            let Link { policy, counters, flying, .. } = &mut self.all[at];
+            *flying -= 1;
+            counters.add_delay(now.saturating_duration_since(flight.sent));
+            if !policy.cut {
+                return Some(flight);
+            }
+            counters.cut += 1;
+        }
+    }
+
     fn fate(&mut self, from: usize, to: usize, packet: &[u8], now: Instant) -> Fate {
         let at = self.at(from, to);
-        let Link { policy, counters, last_due, sent_at } = &mut self.all[at];
+        let Link { policy, counters, last_due, sent_at, .. } = &mut self.all[at];
         if policy.cut {
             counters.cut += 1;
             return Fate::Dropped;
@@ -141,10 +208,6 @@ impl Links {
         }
         counters.passed += 1;
         counters.duplicated += copies - 1;
-        if due > now {
-            counters.delayed += 1;
-            counters.delayed_us += u64::try_from((due - now).as_micros()).unwrap_or(u64::MAX);
-        }
         Fate::Due((0..copies).map(|_| due).collect())
     }
 }
@@ -154,11 +217,23 @@ fn time_to_send(len: usize, rate: u64) -> Duration {
     Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX))
 }
 
-/// A packet on its way. In order of time, then of arrival.
-#[derive(PartialEq, Eq, PartialOrd, Ord)]
+/// What has to be done with a packet that has come.
+enum AtOnce {
+    Nothing,
+    /// Its connection is ended.
+    Reset,
+    /// It arrives, as many times.
+    Arrives {
+        times: usize,
+    },
+}
+
+/// A packet on its way. In order of time, then of sending.
+#[derive(PartialEq, Eq, PartialOrd, Ord, Debug)]
 struct Flight {
     due: Instant,
     number: u64,
+    sent: Instant,
     from: usize,
     to: usize,
     packet: Vec<u8>,
@@ -166,32 +241,34 @@ struct Flight {
 
 struct Switch {
     tuns: Vec<Tun>,
-    flights: BinaryHeap<Reverse<Flight>>,
-    count: u64,
     buffer: Vec<u8>,
 }
 
 impl Switch {
     fn new(tuns: Vec<Tun>) -> Switch {
-        Switch { tuns, flights: BinaryHeap::new(), count: 0, buffer: vec![0; PACKET_LEN_MAX] }
+        Switch { tuns, buffer: vec![0; PACKET_LEN_MAX] }
     }
 
     fn work(&mut self, watched: &Weak<Mutex<Links>>) {
+        let mut timeout = Duration::ZERO;
         loop {
-            let ready = self.wait();
+            let ready = self.wait(timeout);
             let Some(links) = watched.upgrade() else { return };
             let mut links = links.lock().unwrap_or_else(PoisonError::into_inner);
             for from in ready {
                 self.receive(from, &mut links);
             }
-            self.deliver(&mut links);
+            let now = Instant::now();
+            while let Some(flight) = links.land(now) {
+                self.tuns[flight.to].send(&flight.packet);
+            }
+            // Another thread may let go meanwhile what waits: that takes no longer than one that is idle.
+            timeout = links.flights.peek().map_or(IDLE, |Reverse(first)| first.due.saturating_duration_since(now).min(IDLE));
         }
     }
 
-    /// Waits for a packet, or until one is due; who has sent something.
-    fn wait(&self) -> Vec<usize> {
-        let now = Instant::now();
-        let timeout = self.flights.peek().map_or(IDLE, |Reverse(first)| first.due.saturating_duration_since(now).min(IDLE));
+    /// Waits for a packet, at most so long; who has sent something.
+    fn wait(&self, timeout: Duration) -> Vec<usize> {
         let mut descriptors: Vec<PollFd<'_>> = self.tuns.iter().map(|tun| PollFd::new(as_fd(tun), PollFlags::POLLIN)).collect();
         if ppoll(&mut descriptors, Some(TimeSpec::from_duration(timeout)), None).is_err() {
             return Vec::new(); // interrupted
@@ -207,42 +284,15 @@ impl Switch {
             let Some(address) = packet::destination(packet) else { continue };
             // Multicast and the like: nobody here listens to that.
             let Some(to) = links.addresses.iter().position(|known| *known == address) else { continue };
-            let now = Instant::now();
-            match links.fate(from, to, packet, now) {
-                Fate::Dropped => {}
-                Fate::Reset => {
+            match links.accept(from, to, packet, Instant::now()) {
+                AtOnce::Nothing => {}
+                AtOnce::Reset => {
                     let Some((back, forth)) = packet::resets(packet) else { continue };
                     self.tuns[from].send(&back);
                     forth.iter().for_each(|packet| self.tuns[to].send(packet));
                 }
-                Fate::Due(times) => {
-                    for due in times {
-                        if due <= now {
-                            self.tuns[to].send(packet);
-                        } else {
-                            self.count += 1;
-                            self.flights.push(Reverse(Flight { due, number: self.count, from, to, packet: packet.to_vec() }));
-                        }
-                    }
-                }
+                AtOnce::Arrives { times } => (0..times).for_each(|_| self.tuns[to].send(packet)),
             }
-        }
-    }
-
-    fn deliver(&mut self, links: &mut Links) {
-        let now = Instant::now();
-        while let Some(Reverse(flight)) = self.flights.peek() {
-            if flight.due > now {
-                return;
-            }
-            let at = links.at(flight.from, flight.to);
-            // A cut cuts what is on its way, too.
-            if links.all[at].policy.cut {
-                links.all[at].counters.cut += 1;
-            } else {
-                self.tuns[flight.to].send(&flight.packet);
-            }
-            self.flights.pop();
         }
     }
 }
@@ -300,7 +350,67 @@ mod tests {
         assert!(times.is_sorted() && times.len() == 200, "{times:?}");
         let extra = |(number, time): (u128, &u128)| time - 30 - number;
         assert!((0..).zip(&times).any(|pair| extra(pair) > 20), "it varies: {times:?}");
-        assert_eq!(counters.delayed, 200);
+        assert_eq!(counters.passed, 200);
+    }
+
+    /// What has arrived by then: the first bytes of packets, in order.
+    fn landed(links: &mut Links, now: Instant) -> Vec<u8> {
+        std::iter::from_fn(|| links.land(now)).map(|flight| flight.packet[0]).collect()
+    }
+
+    #[test]
+    fn a_long_delay_that_is_healed_holds_nothing_any_more() {
+        let (mut links, start) = links(Policy { delay: 40_000 * MS, ..Policy::default() });
+        for number in 0..3 {
+            assert!(matches!(links.accept(0, 1, &[number], start + MS * u32::from(number)), AtOnce::Nothing));
+        }
+        assert!(landed(&mut links, start + 3000 * MS).is_empty());
+        let counted = |links: &Links, after: u32| {
+            let Counters { delayed, delayed_us, .. } = links.counters(0, 1, start + MS * after);
+            (delayed, delayed_us / 1000)
+        };
+        assert_eq!(counted(&links, 3000), (3, 3000 + 2999 + 2998), "not what it might have come to");
+
+        links.set(0, 1, Policy::default(), start + 3000 * MS);
+        // One that comes before the switch has got round to them waits its turn.
+        assert!(matches!(links.accept(0, 1, &[3], start + 3001 * MS), AtOnce::Nothing));
+        assert_eq!(landed(&mut links, start + 3001 * MS), [0, 1, 2, 3]);
+        assert!(matches!(links.accept(0, 1, &[4], start + 3002 * MS), AtOnce::Arrives { times: 1 }));
+        assert_eq!(counted(&links, 60_000), (3, 3001 + 3000 + 2999));
+    }
+
+    #[test]
+    fn of_two_delays_the_one_that_is_not_healed_goes_on() {
+        let short = Policy { delay: 50 * MS, ..Policy::default() };
+        let (mut links, start) = links(Policy { delay: 40_000 * MS, ..short });
+        links.accept(0, 1, &[0], start);
+        links.set(0, 1, short, start + 1000 * MS);
+        links.accept(0, 1, &[1], start + 1010 * MS);
+        assert!(landed(&mut links, start + 1049 * MS).is_empty());
+        assert_eq!(landed(&mut links, start + 1059 * MS), [0]);
+        assert_eq!(landed(&mut links, start + 1060 * MS), [1]);
+    }
+
+    #[test]
+    fn what_waits_for_a_slow_link_waits_no_more_when_it_is_fast_again() {
+        let (mut links, start) = links(Policy { rate: Some(10), ..Policy::default() });
+        links.accept(0, 1, &[0; 1000], start);
+        links.set(0, 1, Policy::default(), start + MS);
+        assert_eq!(landed(&mut links, start + MS), [0]);
+        assert!(matches!(links.accept(0, 1, &[1; 1000], start + MS), AtOnce::Arrives { times: 1 }));
+        links.set(0, 1, Policy { rate: Some(1_000_000), ..Policy::default() }, start + 2 * MS);
+        links.accept(0, 1, &[2; 1000], start + 2 * MS);
+        assert_eq!(landed(&mut links, start + 3 * MS), [2], "nor does what is sent later");
+    }
+
+    #[test]
+    fn a_cut_cuts_what_is_on_its_way() {
+        let (mut links, start) = links(Policy { delay: 10 * MS, ..Policy::default() });
+        links.accept(0, 1, &[0], start);
+        links.set(0, 1, Policy { cut: true, delay: 10 * MS, ..Policy::default() }, start + MS);
+        assert!(landed(&mut links, start + 10 * MS).is_empty());
+        let counters = links.counters(0, 1, start + 99 * MS);
+        assert_eq!((counters.cut, counters.delayed_us), (1, 10_000));
     }
 
     #[test]

@@ -47,6 +47,12 @@ impl Policy {
         }
     }
 
+    /// Whether a packet may take longer by this than by the other.
+    pub(crate) fn is_slower_than(&self, other: &Policy) -> bool {
+        let rate = |policy: &Policy| policy.rate.unwrap_or(u64::MAX);
+        self.delay > other.delay || self.jitter > other.jitter || rate(self) < rate(other)
+    }
+
     /// Whether a packet filter can do all of it: it can drop and refuse, not hold.
     pub(crate) fn is_filter(&self) -> bool {
         Policy { cut: false, reset: false, loss: 0.0, ..*self } == Policy::default()
@@ -70,13 +76,19 @@ pub(crate) struct Counters {
     pub(crate) reordered: u64,
     /// Took longer than they had to.
     pub(crate) delayed: u64,
-    /// By how much, altogether.
+    /// By how much, altogether, those on their way until now.
     pub(crate) delayed_us: u64,
     /// Dropped because too many waited for a slow link.
     pub(crate) queue_full: u64,
 }
 
 impl Counters {
+    /// Another packet that took so much longer, or has until now.
+    pub(crate) fn add_delay(&mut self, delay: Duration) {
+        self.delayed += u64::from(!delay.is_zero());
+        self.delayed_us += u64::try_from(delay.as_micros()).unwrap_or(u64::MAX);
+    }
+
     /// One by one.
     pub(crate) fn plus(self, other: Counters) -> Counters {
         self.zip(other, |a, b| a + b)
