@@ -82,6 +82,8 @@ struct Link {
     sent_at: Instant,
     /// Packets on their way.
     flying: usize,
+    /// The number of the last to be sent of those that have arrived.
+    newest: u64,
 }
 
 /// What becomes of a packet.
@@ -97,7 +99,7 @@ enum Fate {
 impl Links {
     fn new(addresses: Vec<Ipv4Addr>, seed: u64) -> Links {
         let now = Instant::now();
-        let link = Link { policy: Policy::default(), counters: Counters::default(), last_due: now, sent_at: now, flying: 0 };
+        let link = Link { policy: Policy::default(), counters: Counters::default(), last_due: now, sent_at: now, flying: 0, newest: 0 };
         let all = vec![link; addresses.len() * addresses.len()];
         Links { addresses, all, flights: BinaryHeap::new(), count: 0, random: Rng::with_seed(seed) }
     }
@@ -143,6 +145,7 @@ impl Links {
         self.count += 1;
         // Behind one that waits it waits, too: who is first decides when they are due.
         if self.all[at].flying == 0 && times.iter().all(|due| *due <= now) {
+            self.all[at].newest = self.count;
             return AtOnce::Arrives { times: times.len() };
         }
         self.all[at].flying += times.len();
@@ -159,10 +162,12 @@ impl Links {
             }
             let Reverse(flight) = self.flights.pop().expect("just seen");
             let at = self.at(flight.from, flight.to);
-            let Link { policy, counters, flying, .. } = &mut self.all[at];
+            let Link { policy, counters, flying, newest, .. } = &mut self.all[at];
             *flying -= 1;
             counters.add_delay(now.saturating_duration_since(flight.sent));
             if !policy.cut {
+                counters.reordered += u64::from(flight.number < *newest);
+                *newest = flight.number.max(*newest);
                 return Some(flight);
             }
             counters.cut += 1;
@@ -201,8 +206,8 @@ impl Links {
         due += policy.delay + policy.jitter.mul_f64(if policy.jitter.is_zero() { 0.0 } else { random.f64() });
         due = due.max(*last_due);
         if is_held {
-            due += REORDER_HOLD; // and `last_due` stays, so that others overtake it
-            counters.reordered += 1;
+            // Each for its own time, so that they overtake each other, too; and `last_due` stays, so that those behind it may.
+            due += REORDER_HOLD.mul_f64(random.f64());
         } else {
             *last_due = due;
         }
@@ -413,13 +418,36 @@ mod tests {
         assert_eq!((counters.cut, counters.delayed_us), (1, 10_000));
     }
 
+    /// The order in which packets arrive of which one is sent per millisecond, and how many are said to have been overtaken.
+    fn order(part: f64, count: u8) -> (Vec<u8>, u64) {
+        let (mut links, start) = links(Policy { reorder: part, ..Policy::default() });
+        let mut order = Vec::new();
+        for number in 0..count {
+            let now = start + MS * u32::from(number);
+            order.extend(landed(&mut links, now));
+            if let AtOnce::Arrives { times } = links.accept(0, 1, &[number], now) {
+                order.extend(vec![number; times]);
+            }
+        }
+        order.extend(landed(&mut links, start + 1000 * MS));
+        (order, links.all[1].counters.reordered)
+    }
+
     #[test]
-    fn reordering_lets_others_overtake() {
-        let (times, counters) = arrivals(Policy { reorder: 0.1, ..Policy::default() }, 200);
-        let times: Vec<u128> = times.into_iter().flatten().collect();
-        assert!(!times.is_sorted());
-        assert!((5..50).contains(&counters.reordered), "{counters:?}");
-        assert_eq!(times.len(), 200, "nothing is lost");
+    fn reordering_lets_others_overtake_and_counts_whom_they_overtook() {
+        for part in [0.1, 1.0] {
+            let (order, reordered) = order(part, 200);
+            let overtaken = (0..order.len()).filter(|place| order[..*place].iter().any(|before| *before > order[*place])).count();
+            assert_eq!(reordered, overtaken as u64, "{part}: {order:?}");
+            let expected = if part < 0.5 { 5..50 } else { 100..200 };
+            assert!(expected.contains(&overtaken), "{part}: {overtaken} were overtaken");
+            assert_eq!(order.len(), 200, "nothing is lost");
+        }
+    }
+
+    #[test]
+    fn a_packet_that_nobody_follows_is_overtaken_by_nobody() {
+        assert_eq!(order(1.0, 1), (vec![0], 0));
     }
 
     #[test]

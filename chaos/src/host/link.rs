@@ -15,7 +15,7 @@ pub(crate) struct Policy {
     pub(crate) loss: f64,
     /// The part that arrives twice.
     pub(crate) duplicate: f64,
-    /// The part that is held back for [`REORDER_HOLD`], so that others overtake it.
+    /// The part that is held back for up to [`REORDER_HOLD`], each for its own time: what is sent meanwhile overtakes it.
     pub(crate) reorder: f64,
     /// Every packet takes this much longer.
     pub(crate) delay: Duration,
@@ -25,7 +25,7 @@ pub(crate) struct Policy {
     pub(crate) rate: Option<u64>,
 }
 
-/// What held-back packets are held back for: many times what it takes to send some more.
+/// What held-back packets are held back for at most: many times what it takes to send some more.
 pub(crate) const REORDER_HOLD: Duration = Duration::from_millis(20);
 /// What may wait for a slow link: past it packets are dropped, as a router does.
 pub(crate) const RATE_QUEUE: Duration = Duration::from_millis(500);
@@ -72,7 +72,7 @@ pub(crate) struct Counters {
     pub(crate) lost: u64,
     /// Sent twice.
     pub(crate) duplicated: u64,
-    /// Held back so that others overtook them.
+    /// Arrived behind one that was sent later.
     pub(crate) reordered: u64,
     /// Took longer than they had to.
     pub(crate) delayed: u64,
