@@ -7,6 +7,7 @@ mod applied; // what nodes say they applied
 mod args; // the flags
 mod artifacts; // what it leaves behind
 mod crew; // clients
+mod findings; // what else is wrong
 mod finish; // healed: do they converge, and to the same?
 mod observer; // who leads
 pub(crate) mod perform; // one call
@@ -29,6 +30,7 @@ use self::applied::Applied;
 pub(crate) use self::args::RunArgs;
 use self::artifacts::Artifacts;
 use self::crew::{Crew, Duty};
+use self::findings::{Findings, bugs};
 use self::observer::Observer;
 use self::plan::Step;
 use self::scenario::Scenario;
@@ -98,7 +100,9 @@ pub(crate) fn run(args: &RunArgs) -> Result<Ending, Failure> {
         seed,
         epoch: start,
     })?;
-    cluster.wait_healthy(CONVERGE_MAX)?;
+    if let Err(failure) = cluster.wait_healthy(CONVERGE_MAX) {
+        return Err(bugs(cluster.nodes()).first().map_or(failure, |bug| Ending::Violation.says(bug)));
+    }
     let endpoints: Vec<String> = cluster.nodes().iter().map(|node| node.client_addr.clone()).collect();
     let observer = Observer::start(endpoints.clone(), start)?;
     let crew = Crew::start(&duty(&scenario, &cluster, endpoints.clone(), seed, start))?;
@@ -107,27 +111,28 @@ pub(crate) fn run(args: &RunArgs) -> Result<Ending, Failure> {
     let mut stage = Stage { cluster, steps, in_force: Vec::new(), effects: BTreeMap::new(), ops: Vec::new(), done: 0, out };
     let faulty = stage.play(&scenario, &crew, &observer, &interrupt, &mut artifacts);
     // Whatever became of it: what is broken is mended, and what is known is kept.
-    let mut healed = stage.heal_all();
-    healed = healed.and_then(|()| stage.settle(&crew, &mut artifacts));
+    let healed = stage.heal_all().and_then(|()| stage.settle(&crew, &mut artifacts));
     let rest = crew.stop().map_err(|why| Ending::Io.says(why))?;
     stage.keep(rest, &mut artifacts)?;
     artifacts.flush().map_err(cannot)?;
-    faulty.and(healed)?;
-    let end = finish::finish(&mut stage.cluster, &stage.ops, &endpoints, start, CONVERGE_MAX)?;
-    stage.keep(end.reads, &mut artifacts)?;
+    let mut found = Findings::default();
+    found.late(faulty)?;
+    let is_healthy = found.late(healed)?.is_some();
+    let reads = finish::finish(&mut stage.cluster, &stage.ops, &endpoints, start, is_healthy.then_some(CONVERGE_MAX), &mut found)?;
+    stage.keep(reads, &mut artifacts)?;
     artifacts.flush().map_err(cannot)?;
     let leaders = observer.stop();
     artifacts.lines("leaders.jsonl", &leaders).map_err(cannot)?;
     stage.cluster.stop()?;
+    found.wrong(bugs(stage.cluster.nodes()));
 
-    let mut wrong = end.wrong;
-    wrong.extend(stage.place_unknown(&mut artifacts)?);
+    found.wrong(stage.place_unknown(&mut artifacts)?);
     let mut history = History::new();
     for op in std::mem::take(&mut stage.ops) {
         history.push(op).map_err(|error| Ending::Internal.says(format!("a client recorded what cannot be: {error}")))?;
     }
     let broken = Broken { kinds: std::mem::take(&mut stage.effects), steps: &stage.steps };
-    let result = RunResult::of(&scenario, seed, &history, &broken, leaders.len(), wrong, stage.cluster.nodes());
+    let result = RunResult::of(&scenario, seed, &history, &broken, leaders.len(), found);
     artifacts.json("result.json", &result).map_err(cannot)?;
     if result.ending() == Ending::Passed {
         // Everything that they could tell is in the history; who looks for a fault may want to see the rest.

@@ -7,10 +7,10 @@ use std::time::Instant;
 use checker::{History, Limits, Verdict};
 use serde::Serialize;
 
+use super::findings::Findings;
 use super::plan::{self, Step};
 use super::scenario::Scenario;
 use super::sight::Sight;
-use crate::cluster::node::Node;
 use crate::ending::Ending;
 use crate::fault::effect::Effect;
 
@@ -51,33 +51,20 @@ pub(crate) struct Result {
 
 impl Result {
     /// Judges. The worst that is found decides.
-    pub(crate) fn of(
-        scenario: &Scenario,
-        seed: u64,
-        history: &History,
-        broken: &Broken<'_>,
-        leaders: usize,
-        wrong: Vec<String>,
-        nodes: &[Node],
-    ) -> Result {
+    pub(crate) fn of(scenario: &Scenario, seed: u64, history: &History, broken: &Broken<'_>, leaders: usize, found: Findings) -> Result {
         let begun = Instant::now();
         let judged = checker::check(history, &Limits::default());
         let checked_ms = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
         let sight = Sight::of(history);
-        let mut reasons: Vec<(Ending, String)> = wrong.into_iter().map(|why| (Ending::Violation, why)).collect();
-        reasons.extend(bugs(nodes).into_iter().map(|why| (Ending::Violation, why)));
+        let Findings(mut reasons) = found;
         match judged {
             Verdict::Linearizable => {}
             Verdict::Violation(violation) => reasons.insert(0, (Ending::Violation, violation.to_string())),
             Verdict::Unknown(why) => reasons.push((Ending::Unknown, why.to_string())),
         }
         reasons.extend(vacuous(scenario, broken, leaders, &sight).into_iter().map(|why| (Ending::Inconclusive, why)));
-        let rank = |ending: &Ending| match ending {
-            Ending::Violation => 0,
-            Ending::Unknown => 1,
-            _ => 2,
-        };
-        reasons.sort_by_key(|(ending, _)| rank(ending));
+        // Their codes are in this order: what must never happen, what nobody knows, what has not happened, what was not looked for.
+        reasons.sort_by_key(|(ending, _)| *ending as u8);
         let ending = reasons.first().map_or(Ending::Passed, |(ending, _)| *ending);
         let faults = broken
             .kinds
@@ -94,6 +81,7 @@ impl Result {
                 Ending::Passed => "passed",
                 Ending::Violation => "violation",
                 Ending::Unknown => "unknown",
+                Ending::Late => "late",
                 _ => "inconclusive",
             },
             exit_code: ending as u8,
@@ -138,16 +126,6 @@ fn vacuous(scenario: &Scenario, broken: &Broken<'_>, leaders: usize, sight: &Sig
         why.push("the run was too short for any fault".to_owned());
     }
     why
-}
-
-/// Broken invariants that nodes have reported of themselves.
-fn bugs(nodes: &[Node]) -> Vec<String> {
-    let bug = |node: &Node| {
-        let log = std::fs::read(&node.log).unwrap_or_default();
-        let log = String::from_utf8_lossy(&log).into_owned();
-        log.lines().find(|line| line.contains("this is a bug")).map(|line| format!("{}: {line}", node.name))
-    };
-    nodes.iter().filter_map(bug).collect()
 }
 
 /// An effect in words: `stopped_ms 2900, killed 1`.

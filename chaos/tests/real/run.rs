@@ -3,7 +3,8 @@
 use std::path::Path;
 use std::process::Stdio;
 
-use nix::sys::signal::Signal;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use serde_json::Value;
 use tests::wait::{PATIENCE, wait_until};
 use tests::{Ran, place, process, programs};
@@ -129,6 +130,32 @@ fn ctrl_c_heals_and_keeps_the_history() {
     let output = child.wait_with_output().expect("it ends");
     assert_eq!(output.status.code(), Some(130), "{output:?}");
     Ran::run(chaos(&["check", history.to_str().expect("text")]), b"").expect_code(0);
+}
+
+#[test]
+fn a_node_that_somebody_else_kills_is_late_and_the_history_is_judged_all_the_same() {
+    if lacks("a_node_that_somebody_else_kills_is_late_and_the_history_is_judged_all_the_same") {
+        return;
+    }
+    let dir = place::directory();
+    let scenario = dir.path().join("scenario.toml");
+    std::fs::write(&scenario, "faults = []\n").expect("a file");
+    let (out, kvnode) = (format!("--out={}", dir.path().display()), format!("--kvnode={}", programs::kvnode().display()));
+    let mut command = chaos(&["run", scenario.to_str().expect("text"), &out, &kvnode, "--nodes=3", "--time=8s", "--rate=500"]);
+    command.stdout(Stdio::piped()).stderr(Stdio::piped());
+    let child = process::spawn(command).expect("chaos starts");
+    let history = dir.path().join("latest/history.jsonl");
+    wait_until("clients have been answered", PATIENCE, || history.metadata().is_ok_and(|file| file.len() > 0));
+    let pid = std::fs::read_to_string(dir.path().join("latest/n1.pid")).expect("the pid of n1");
+    kill(Pid::from_raw(pid.trim().parse().expect("a number")), Signal::SIGKILL).expect("it runs");
+    let output = child.wait_with_output().expect("it ends");
+    assert_eq!(output.status.code(), Some(3), "{output:?}");
+    let result = result(dir.path());
+    assert_eq!((result["verdict"].as_str(), result["exit_code"].as_u64()), (Some("late"), Some(3)), "{result:#}");
+    let reason = result["reasons"][0].as_str().expect("a reason");
+    assert!(reason.starts_with("n1 ended with SIGKILL") && result["ok"].as_u64() > Some(0), "{result:#}");
+    // The two that are left have read every key once more.
+    assert!(lines(dir.path(), "history.jsonl").iter().any(|op| op["client"] == "final"), "no final read");
 }
 
 #[test]
