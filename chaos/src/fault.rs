@@ -157,6 +157,30 @@ impl Fault {
     }
 }
 
+impl Fault {
+    /// The first of its words.
+    pub(crate) fn kind(&self) -> &'static str {
+        match self {
+            Fault::Process(fault, _) => fault.name(),
+            Fault::Partition(_) => "partition",
+            Fault::OneWay(..) => "one-way",
+            Fault::Links(fault, _) | Fault::Link(fault, ..) => fault.name(),
+        }
+    }
+
+    /// Whether a leader is among those that it hits, whoever leads, and is replaced if it lasts.
+    pub(crate) fn deposes(&self) -> bool {
+        use ProcessFault::{CrashLoop, Kill, Pause, Restart};
+        match self {
+            // The leader may be in the larger half, or no follower.
+            Fault::Process(Kill | Restart | CrashLoop | Pause, who) | Fault::Partition(Shape::Apart(who)) => {
+                matches!(who, Target::Leader | Target::All)
+            }
+            _ => false,
+        }
+    }
+}
+
 fn part(text: &str) -> Result<f64, String> {
     let percent: f64 = text.strip_suffix('%').and_then(|number| number.parse().ok()).ok_or(format!("{text} is no percentage"))?;
     if percent > 0.0 && percent <= 100.0 { Ok(percent / 100.0) } else { Err(format!("{text} is not above 0% and up to 100%")) }
@@ -186,6 +210,21 @@ impl fmt::Display for Fault {
     }
 }
 
+impl LinkFault {
+    /// As it is written.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            LinkFault::Loss(_) => "loss",
+            LinkFault::Reset => "reset",
+            LinkFault::Delay(_) => "delay",
+            LinkFault::Jitter(_) => "jitter",
+            LinkFault::Reorder(_) => "reorder",
+            LinkFault::Duplicate(_) => "duplicate",
+            LinkFault::Rate(_) => "rate",
+        }
+    }
+}
+
 impl ProcessFault {
     /// As it is written.
     pub(crate) fn name(self) -> &'static str {
@@ -204,14 +243,14 @@ impl ProcessFault {
 
 impl fmt::Display for LinkFault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())?;
         match self {
-            LinkFault::Loss(part) => write!(f, "loss {}%", part * 100.0),
-            LinkFault::Reset => f.write_str("reset"),
-            LinkFault::Delay(time) => write!(f, "delay {}", humantime::format_duration(*time).to_string().replace(' ', "")),
-            LinkFault::Jitter(time) => write!(f, "jitter {}", humantime::format_duration(*time).to_string().replace(' ', "")),
-            LinkFault::Reorder(part) => write!(f, "reorder {}%", part * 100.0),
-            LinkFault::Duplicate(part) => write!(f, "duplicate {}%", part * 100.0),
-            LinkFault::Rate(bytes) => write!(f, "rate {bytes}"),
+            LinkFault::Loss(part) | LinkFault::Reorder(part) | LinkFault::Duplicate(part) => write!(f, " {}%", part * 100.0),
+            LinkFault::Delay(time) | LinkFault::Jitter(time) => {
+                write!(f, " {}", humantime::format_duration(*time).to_string().replace(' ', ""))
+            }
+            LinkFault::Rate(bytes) => write!(f, " {bytes}"),
+            LinkFault::Reset => Ok(()),
         }
     }
 }
@@ -254,11 +293,22 @@ mod tests {
             "wipe n5",
         ] {
             assert_eq!(parse(line).unwrap().to_string(), line);
+            assert_eq!(parse(line).unwrap().kind(), line.split(' ').next().unwrap());
         }
         assert_eq!(parse("rate 64KiB").unwrap().to_string(), "rate 65536 all");
         assert_eq!(parse("truncate n2").unwrap().to_string(), "truncate n2 512");
         for (name, usage) in ALL {
             assert!(usage.starts_with(name), "{usage}");
+        }
+    }
+
+    #[test]
+    fn a_leader_is_deposed_by_what_hits_it_whoever_it_is() {
+        for line in ["kill leader", "restart all", "crash-loop leader", "pause leader", "partition leader"] {
+            assert!(parse(line).unwrap().deposes(), "{line}");
+        }
+        for line in ["kill minority", "pause n1", "partition halves", "partition clients leader", "one-way leader n1", "flip leader"] {
+            assert!(!parse(line).unwrap().deposes(), "{line}");
         }
     }
 

@@ -35,16 +35,14 @@ pub(crate) struct Kind {
     forms: &'static [&'static str],
     /// Whether it takes so much of the cluster that another fault beside it would prove nothing: both of them would have to be excused.
     alone: bool,
-    /// Whether a leader that it hits is replaced.
-    deposes: bool,
 }
 
 /// In the order of the help.
 pub(crate) const KINDS: [Kind; 17] = [
-    Kind { name: "kill", forms: &["kill leader", "kill leader", "kill follower", "kill minority", "kill all"], alone: true, deposes: true },
-    Kind { name: "restart", forms: &["restart leader", "restart one", "restart all"], alone: true, deposes: true },
-    Kind { name: "crash-loop", forms: &["crash-loop one", "crash-loop leader"], alone: true, deposes: true },
-    Kind { name: "pause", forms: &["pause leader", "pause leader", "pause follower", "pause minority"], alone: false, deposes: true },
+    Kind { name: "kill", forms: &["kill leader", "kill leader", "kill follower", "kill minority", "kill all"], alone: true },
+    Kind { name: "restart", forms: &["restart leader", "restart one", "restart all"], alone: true },
+    Kind { name: "crash-loop", forms: &["crash-loop one", "crash-loop leader"], alone: true },
+    Kind { name: "pause", forms: &["pause leader", "pause leader", "pause follower", "pause minority"], alone: false },
     Kind {
         name: "partition",
         forms: &[
@@ -56,20 +54,19 @@ pub(crate) const KINDS: [Kind; 17] = [
             "partition clients leader",
         ],
         alone: false,
-        deposes: true,
     },
-    Kind { name: "one-way", forms: &["one-way leader follower", "one-way follower leader"], alone: false, deposes: false },
-    Kind { name: "loss", forms: &["loss 5% all", "loss 30% one"], alone: false, deposes: false },
-    Kind { name: "reset", forms: &["reset one", "reset leader"], alone: false, deposes: false },
-    Kind { name: "delay", forms: &["delay 20ms all", "delay 100ms one"], alone: false, deposes: false },
-    Kind { name: "jitter", forms: &["jitter 30ms all"], alone: false, deposes: false },
-    Kind { name: "reorder", forms: &["reorder 10% all"], alone: false, deposes: false },
-    Kind { name: "duplicate", forms: &["duplicate 10% all"], alone: false, deposes: false },
-    Kind { name: "rate", forms: &["rate 128KiB one"], alone: false, deposes: false },
-    Kind { name: "truncate", forms: &["truncate follower"], alone: true, deposes: false },
-    Kind { name: "flip", forms: &["flip follower"], alone: true, deposes: false },
-    Kind { name: "disk-full", forms: &["disk-full one", "disk-full leader"], alone: true, deposes: false },
-    Kind { name: "wipe", forms: &["wipe follower"], alone: true, deposes: false },
+    Kind { name: "one-way", forms: &["one-way leader follower", "one-way follower leader"], alone: false },
+    Kind { name: "loss", forms: &["loss 5% all", "loss 30% one"], alone: false },
+    Kind { name: "reset", forms: &["reset one", "reset leader"], alone: false },
+    Kind { name: "delay", forms: &["delay 20ms all", "delay 100ms one"], alone: false },
+    Kind { name: "jitter", forms: &["jitter 30ms all"], alone: false },
+    Kind { name: "reorder", forms: &["reorder 10% all"], alone: false },
+    Kind { name: "duplicate", forms: &["duplicate 10% all"], alone: false },
+    Kind { name: "rate", forms: &["rate 128KiB one"], alone: false },
+    Kind { name: "truncate", forms: &["truncate follower"], alone: true },
+    Kind { name: "flip", forms: &["flip follower"], alone: true },
+    Kind { name: "disk-full", forms: &["disk-full one", "disk-full leader"], alone: true },
+    Kind { name: "wipe", forms: &["wipe follower"], alone: true },
 ];
 
 /// What a run does unless told.
@@ -125,14 +122,8 @@ pub(crate) fn draw(names: &[String], nodes: usize, time: Duration, seed: u64) ->
 
 /// Whether one of these replaces the leader, if it does what it is meant to.
 pub(crate) fn deposes(steps: &[Step]) -> bool {
-    steps.iter().any(|step| {
-        let words = step.fault.to_string();
-        let name = words.split(' ').next().unwrap_or_default();
-        // The leader may be in the larger half, or no follower.
-        let hits = ["leader", "all"].iter().any(|whom| words.ends_with(&format!(" {whom}")));
-        // Shorter than an election timeout, and nobody notices.
-        hits && words != "partition clients leader" && step.hold >= Duration::from_secs(1) && kind(name).is_some_and(|kind| kind.deposes)
-    })
+    // Shorter than an election timeout, and nobody notices.
+    steps.iter().any(|step| step.fault.deposes() && step.hold >= Duration::from_secs(1))
 }
 
 #[cfg(test)]
@@ -154,7 +145,7 @@ mod tests {
     fn every_kind_is_drawn_and_every_form_is_a_fault() {
         let steps = draw(&all(), 5, Duration::from_secs(120), 7);
         for kind in &KINDS {
-            assert!(steps.iter().any(|step| step.fault.to_string().starts_with(kind.name)), "{} in {steps:?}", kind.name);
+            assert!(steps.iter().any(|step| step.fault.kind() == kind.name), "{} in {steps:?}", kind.name);
             for form in kind.forms {
                 Fault::parse(&form.split(' ').collect::<Vec<_>>()).expect(form);
             }
@@ -177,8 +168,7 @@ mod tests {
             let steps = draw(&all(), 5, Duration::from_secs(120), seed);
             for pair in steps.windows(2).filter(|pair| pair[1].at < pair[0].at + pair[0].hold) {
                 for step in pair {
-                    let words = step.fault.to_string();
-                    let kind = kind(words.split(' ').next().expect("a name")).expect("a kind");
+                    let kind = kind(step.fault.kind()).expect("a kind");
                     assert!(!kind.alone, "{pair:?}");
                 }
             }

@@ -114,11 +114,10 @@ fn vacuous(scenario: &Scenario, broken: &Broken<'_>, leaders: usize, sight: &Sig
         why.push("leaders were hit, and no other leader was seen".to_owned());
     }
     let had_effect = |name: &str| {
-        let is_of = |fault: &str| fault.split(' ').next() == Some(name);
-        broken.kinds.iter().any(|(fault, (_, effects))| is_of(fault) && effects.iter().any(|effect| !effect.is_nothing()))
+        let of_it = broken.kinds.iter().filter(|(fault, _)| fault.split(' ').next() == Some(name));
+        of_it.flat_map(|(_, (_, effects))| effects).any(|effect| !effect.is_nothing())
     };
-    let mut planned: Vec<String> =
-        broken.steps.iter().filter_map(|step| step.fault.to_string().split(' ').next().map(str::to_owned)).collect();
+    let mut planned: Vec<&str> = broken.steps.iter().map(|step| step.fault.kind()).collect();
     planned.sort_unstable();
     planned.dedup();
     why.extend(planned.iter().filter(|name| !had_effect(name)).map(|name| format!("no {name} had any effect")));
