@@ -81,6 +81,9 @@ impl Pipe {
     }
 }
 
+/// A machine that does not answer is asked again behind so much.
+const KNOCK_AGAIN_US: u64 = 100_000;
+
 impl World {
     /// How long anything between clerks and nodes takes, microseconds.
     fn wire_delay_us(&mut self) -> u64 {
@@ -181,6 +184,10 @@ impl World {
         let delay_us = self.wire_delay_us();
         let Some(connection) = self.clerks.connections.open.get_mut(&number) else { return };
         let host = &self.hosts[connection.node];
+        if host.is_off {
+            // Nothing there so much as refuses: the knock is repeated.
+            return self.after(delay_us + KNOCK_AGAIN_US, Event::Wire(Wire::Knock(number)));
+        }
         // The kernel accepts for a process that is paused.
         if host.process.is_none() || is_refused {
             connection.why_over = "";

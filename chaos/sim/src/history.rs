@@ -106,8 +106,11 @@ fn check_write(call: &Call, written: &Written, ledger: &Ledger) {
     let changed = matches!(written.outcome, WriteOutcome::Done | WriteOutcome::Deleted | WriteOutcome::Swapped);
     let effect = identity.and_then(|identity| ledger.effect(&identity));
     must!(effect.is_some() == changed, "an answer tells what happened", "{call}: {written:?}, and took effect at {effect:?}");
-    if let (Ask::Cas { expect: Expectation::Version(version), .. }, true) = (&call.ask, changed) {
-        must!(written.version == version + 1, "an answer tells what happened", "{call}: {written:?}");
+    // The checker knows no cas by version: a wrong no would be a cas that rightly found something else.
+    if let Ask::Cas { key, expect: Expectation::Version(version), .. } = &call.ask {
+        let found = ledger.value_at(key, Index(at.0 - 1)).map_or(0, |value| value.version);
+        must!(changed == (found == *version), "an answer tells what happened", "{call}: {written:?}, and found version {found}");
+        must!(!changed || written.version == version + 1, "an answer tells what happened", "{call}: {written:?}");
     }
     let version = ledger.value_at(op.key(), at).map_or(0, |value| value.version);
     must!(version == written.version, "an answer tells what happened", "{call}: {written:?}, and left version {version}");

@@ -145,6 +145,13 @@ pub(crate) struct Connection {
     stalled: VecDeque<Parcel>,
 }
 
+impl Connection {
+    /// What was put into its queue is lost by the conditions of a lab, and takes no room any more.
+    pub(crate) fn never_arrives(&mut self, len: u64) {
+        self.queued_bytes = self.queued_bytes.saturating_sub(len);
+    }
+}
+
 /// How one node stands with another that it dials.
 #[derive(Clone, Default, Debug)]
 pub(crate) struct Dialler {

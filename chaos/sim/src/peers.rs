@@ -73,6 +73,9 @@ impl World {
             }
             self.report.effects[Effect::TwiceMessage] += u64::from(delays.len() > 1);
             let connection = self.network.connection(node, to, outgone.way);
+            if delays.is_empty() && self.conditions.is_some() {
+                connection.never_arrives(outgone.frame.len() as u64);
+            }
             let (Some(to_life), number) = (connection.up, connection.number) else { continue };
             let parcel = Parcel { from: node, from_life, to, to_life, way: outgone.way, number, is_old: false, frame: outgone.frame };
             self.network.keep(&parcel);

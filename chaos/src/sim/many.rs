@@ -50,7 +50,8 @@ pub(crate) fn run(recipe: &Recipe, args: &SimArgs, interrupt: &Interrupt, out: &
     });
     printed?;
 
-    writeln!(out, "{}\n{}\n{}", range.totals, range.totals.faults(), range.totals.speed(&began.spent()))?;
+    let totals = &range.totals;
+    writeln!(out, "{totals}\n{}\n{}\n{}", totals.faults(), totals.rates(), totals.speed(&began.spent()))?;
     let done = match range.last {
         Some(last) => format!("seeds={}..{last}", seeds.first),
         None => format!("seeds={seeds}"),

@@ -65,7 +65,7 @@ pub(crate) fn run(recipe: &Recipe, seed: u64, args: &SimArgs, interrupt: &Interr
 fn summary(report: &Report, began: &Began, out: &mut impl Write) -> Result<(), Failure> {
     let mut totals = Totals::default();
     totals.add(report);
-    writeln!(out, "{totals}\n{}\n{}", totals.faults(), totals.speed(&began.spent()))?;
+    writeln!(out, "{totals}\n{}\n{}\n{}", totals.faults(), totals.rates(), totals.speed(&began.spent()))?;
     Ok(())
 }
 

@@ -10,6 +10,20 @@ use sim::{Effect, Effects, FaultKind, Profile, Reached, Report};
 /// So many seeds of the default profile must take every rare path.
 const SEEDS_FOR_RARE_PATHS: u64 = 1_000;
 
+/// What counts as a fault of its own, and not as one of its consequences.
+const FAULTS: [Effect; 10] = [
+    Effect::Killed,
+    Effect::PowerLost,
+    Effect::Paused,
+    Effect::Cut,
+    Effect::Reset,
+    Effect::Weather,
+    Effect::SlowSync,
+    Effect::SyncError,
+    Effect::WriteError,
+    Effect::FullDisk,
+];
+
 /// The sums of many reports.
 #[derive(Default)]
 pub(crate) struct Totals {
@@ -21,6 +35,8 @@ pub(crate) struct Totals {
     installs: u64,
     committed: u64,
     simulated_us: u64,
+    /// The longest that a majority took to serve, from the end of its faults.
+    core_us_max: u64,
     clerk_faults: u64,
     effects: Effects,
     reached: Reached,
@@ -36,6 +52,7 @@ impl Totals {
         self.installs += report.installs;
         self.committed += report.acknowledged;
         self.simulated_us += report.simulated_us;
+        self.core_us_max = self.core_us_max.max(report.core_us);
         self.clerk_faults += report.clerks_lost + report.clerk_cuts;
         self.effects += &report.effects;
         self.reached.add(&report.reached);
@@ -70,6 +87,18 @@ impl Totals {
             simulated / wall.max(1e-6),
             simulated / cpu.max(1e-6),
             self.committed as f64 / cpu.max(1e-6),
+        )
+    }
+
+    /// How much happened in a second, and how long anybody waited at the end.
+    pub(crate) fn rates(&self) -> String {
+        let seconds = (self.simulated_us as f64 / 1e6).max(1e-6);
+        let faults: u64 = FAULTS.iter().map(|effect| self.effects[*effect]).sum();
+        format!(
+            "{:.1} operations and {:.1} faults per simulated second; a majority served {:.1} s after the end of its faults at the latest",
+            self.operations as f64 / seconds,
+            faults as f64 / seconds,
+            self.core_us_max as f64 / 1e6
         )
     }
 
