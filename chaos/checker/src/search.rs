@@ -49,8 +49,8 @@ struct Frame {
 
 struct Left<'e, 'h> {
     events: &'e [Event<'h>],
-    /// Two rings through what is left, in order of the calls: of what must have happened, and of what may have. Their heads are the last two
-    /// places.
+    /// Two rings through what is left, in order of the calls: of what must have happened and of what may have. The last two places
+    /// are their heads.
     next: Vec<usize>,
     prev: Vec<usize>,
     is_left: Vec<bool>,
