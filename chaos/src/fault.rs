@@ -9,9 +9,10 @@ use std::fmt;
 use std::time::Duration;
 
 use bytesize::ByteSize;
+use fastrand::Rng;
 
 use self::shape::Shape;
-use self::target::Target;
+use self::target::{Scene, Target};
 
 /// Something to break. Written and read as words.
 #[derive(Clone, PartialEq, Debug)]
@@ -99,6 +100,9 @@ const TIME_MAX: Duration = Duration::from_secs(3600);
 /// Bytes that `truncate` cuts off unless told.
 const TRUNCATE_BYTES: u64 = 512;
 
+/// Enough to meet two different nodes where there are two.
+const DRAWS: u64 = 16;
+
 impl Fault {
     /// Reads the words.
     pub(crate) fn parse<W: AsRef<str>>(words: &[W]) -> Result<Fault, BadWords> {
@@ -165,6 +169,50 @@ impl Fault {
             Fault::Partition(_) => "partition",
             Fault::OneWay(..) => "one-way",
             Fault::Links(fault, _) | Fault::Link(fault, ..) => fault.name(),
+        }
+    }
+
+    /// Why there is nothing for it to break in any cluster of so many nodes and hosts of clients, if there is not.
+    pub(crate) fn check(&self, nodes: usize, clients: usize) -> Result<(), String> {
+        let names = |prefix: &str, count: usize| (1..=count).map(|number| format!("{prefix}{number}")).collect::<Vec<String>>();
+        let (nodes, clients) = (names("n", nodes), names("c", clients));
+        let mut why = String::new();
+        // Whoever leads, and whoever is drawn.
+        for (leader, seed) in (0..nodes.len()).flat_map(|leader| (0..DRAWS).map(move |seed| (leader, seed))) {
+            let scene = Scene { nodes: &nodes, clients: &clients, leader: Some(leader) };
+            match self.check_in(&scene, &mut Rng::with_seed(seed)) {
+                Ok(()) => return Ok(()),
+                Err(reason) => why = reason,
+            }
+        }
+        Err(why)
+    }
+
+    fn check_in(&self, scene: &Scene<'_>, random: &mut Rng) -> Result<(), String> {
+        let needs = |count: usize| if scene.nodes.len() < count { Err(format!("it takes {count} nodes")) } else { Ok(()) };
+        let mut resolve = |who: &Target| who.resolve(scene, random);
+        let is_client = |name: &String| scene.clients.contains(name);
+        match self {
+            Fault::Process(_, who) => match resolve(who)?.iter().find(|name| is_client(name)) {
+                Some(client) => Err(format!("{client} is a client's host and runs no node")),
+                None => Ok(()),
+            },
+            Fault::Partition(Shape::Apart(who)) => {
+                let group = resolve(who)?;
+                if group.iter().any(is_client) {
+                    return Err("a partition is between nodes; `partition clients n1` cuts clients off".into());
+                }
+                if scene.nodes.iter().all(|node| group.contains(node)) { Err("no node is on the other side".into()) } else { Ok(()) }
+            }
+            Fault::Partition(Shape::Halves) => needs(2),
+            Fault::Partition(Shape::Bridge) => needs(3),
+            Fault::Partition(Shape::Ring) => needs(4),
+            Fault::Partition(Shape::Clients(who)) | Fault::Links(_, who) => resolve(who).map(drop),
+            Fault::OneWay(from, to) | Fault::Link(_, from, to) => {
+                let (from, to) = (resolve(from)?, resolve(to)?);
+                let is_link = from.iter().any(|from| to.iter().any(|to| from != to));
+                if is_link { Ok(()) } else { Err("that breaks no link".into()) }
+            }
         }
     }
 
@@ -309,6 +357,36 @@ mod tests {
         }
         for line in ["kill minority", "pause n1", "partition halves", "partition clients leader", "one-way leader n1", "flip leader"] {
             assert!(!parse(line).unwrap().deposes(), "{line}");
+        }
+    }
+
+    #[test]
+    fn what_a_cluster_is_too_small_for_is_known_before() {
+        let fits = |line: &str, nodes: usize| parse(line).unwrap().check(nodes, 1);
+        for (line, nodes_min) in [
+            ("kill leader", 1),
+            ("pause all", 1),
+            ("loss 5% all", 1),
+            ("reset c1 n1", 1),
+            ("partition clients leader", 1),
+            ("wipe follower", 2),
+            ("partition leader", 2),
+            ("partition halves", 2),
+            ("one-way leader follower", 2),
+            ("one-way n1 leader", 2),
+            ("one-way one one", 2),
+            ("kill minority", 3),
+            ("partition bridge", 3),
+            ("partition minority", 3),
+            ("partition ring", 4),
+            ("kill n5", 5),
+        ] {
+            for nodes in 1..=6 {
+                assert_eq!(fits(line, nodes).is_ok(), nodes >= nodes_min, "{line} among {nodes}: {:?}", fits(line, nodes));
+            }
+        }
+        for line in ["kill c1", "partition c1", "kill c2", "one-way leader leader", "partition all", "delay 1s n1 n1"] {
+            assert!(fits(line, 5).is_err(), "{line}");
         }
     }
 

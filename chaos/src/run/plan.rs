@@ -82,39 +82,42 @@ const QUIET: Duration = Duration::from_secs(2);
 /// The last fault ends so long before the clients do: they see the cluster come back.
 const AFTERWARDS: Duration = Duration::from_secs(1);
 
-/// Whether there is anything that this form could break in a cluster of so many nodes.
-fn fits(form: &str, nodes: usize) -> bool {
-    match nodes {
-        1 | 2 => ["leader", "one", "all"].iter().any(|whom| form.ends_with(&format!(" {whom}"))) && form != "partition leader",
-        3 => form != "partition ring",
-        _ => true,
+impl Kind {
+    /// The forms that can break something among so many nodes.
+    fn faults(&self, nodes: usize) -> Vec<Fault> {
+        let fault = |form: &&str| Fault::parse(&form.split(' ').collect::<Vec<_>>()).expect("our own words");
+        self.forms.iter().map(fault).filter(|fault| fault.check(nodes, 1).is_ok()).collect()
+    }
+
+    /// Whether there is any.
+    pub(crate) fn fits(&self, nodes: usize) -> bool {
+        !self.faults(nodes).is_empty()
     }
 }
 
 /// Draws a run of this length. Every kind comes before any comes twice as often as another.
 pub(crate) fn draw(names: &[String], nodes: usize, time: Duration, seed: u64) -> Vec<Step> {
     let mut rng = Rng::with_seed(seed);
-    let forms = |kind: &Kind| kind.forms.iter().copied().filter(|form| fits(form, nodes)).collect::<Vec<&str>>();
-    let kinds: Vec<&Kind> = names.iter().filter_map(|name| kind(name)).filter(|kind| !forms(kind).is_empty()).collect();
+    let known = names.iter().filter_map(|name| kind(name)).map(|kind| (kind, kind.faults(nodes)));
+    let kinds: Vec<(&Kind, Vec<Fault>)> = known.filter(|(_, faults)| !faults.is_empty()).collect();
     let mut steps = Vec::new();
-    let mut deck: Vec<&Kind> = Vec::new();
+    let mut deck: Vec<&(&Kind, Vec<Fault>)> = Vec::new();
     let (mut at, end) = (QUIET, time.saturating_sub(AFTERWARDS));
     while !kinds.is_empty() {
         if deck.is_empty() {
-            deck.clone_from(&kinds);
+            deck = kinds.iter().collect();
             rng.shuffle(&mut deck);
         }
-        let Some(drawn) = deck.pop() else { break };
+        let Some((drawn, faults)) = deck.pop() else { break };
         // In a short run faults are short too, so that there are several.
         let hold = Duration::from_millis(rng.u64(700..4_000)).min(time / 8);
         if at + hold > end {
             break;
         }
-        let form = rng.choice(forms(drawn)).expect("only such kinds are drawn");
-        let fault = Fault::parse(&form.split(' ').collect::<Vec<_>>()).expect("our own words");
+        let fault = rng.choice(faults).expect("only such kinds are drawn").clone();
         steps.push(Step { at, hold, fault });
         // Sometimes the next begins before this has ended.
-        let overlaps = !drawn.alone && deck.last().is_some_and(|next| !next.alone) && rng.u32(..3) == 0;
+        let overlaps = !drawn.alone && deck.last().is_some_and(|(next, _)| !next.alone) && rng.u32(..3) == 0;
         at += if overlaps { hold / 2 } else { hold + Duration::from_millis(rng.u64(200..1_500)).min(time / 16) };
     }
     steps

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::CLIENT_HOSTS_MAX;
 use super::args::RunArgs;
 use super::plan::{self, Step};
 use super::workload::Workload;
@@ -66,6 +67,8 @@ const NODES_MAX: usize = 9;
 const CLIENTS_MAX: usize = 1000;
 /// Too little for the first fault to begin.
 const TIME_MIN: Duration = Duration::from_secs(5);
+/// The plan is drawn before the run begins, and the history is judged in memory.
+const TIME_MAX: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 
 impl Scenario {
     pub(crate) fn new(args: &RunArgs) -> Result<Scenario, Failure> {
@@ -104,12 +107,24 @@ impl Scenario {
         if self.time < TIME_MIN {
             return wrong(format!("a run of {:?} is too short to break anything: give it at least {TIME_MIN:?}", self.time));
         }
+        let holds = self.fault.iter().map(|step| step.hold);
+        if let Some(long) = [self.time, self.timeout].into_iter().chain(holds).find(|time| *time > TIME_MAX) {
+            return wrong(format!("{long:?} is too long: a run may take {TIME_MAX:?}"));
+        }
         if !self.faults.is_empty() && !self.fault.is_empty() {
             return wrong("either `faults` are drawn, or [[fault]] says when which: not both".into());
         }
         if let Some(unknown) = self.faults.iter().find(|name| plan::kind(name).is_none()) {
             let known: Vec<&str> = plan::KINDS.iter().map(|kind| kind.name).collect();
             return wrong(format!("no fault {unknown}: there are {}", known.join(", ")));
+        }
+        let fits = |name: &&String| plan::kind(name).is_some_and(|kind| kind.fits(self.nodes));
+        if let Some(vain) = self.faults.iter().find(|name| !fits(name)) {
+            return wrong(format!("{vain}: there is nothing for it to break among {} nodes", self.nodes));
+        }
+        let clients = self.clients.min(CLIENT_HOSTS_MAX);
+        for Step { fault, .. } in &self.fault {
+            fault.check(self.nodes, clients).map_err(|why| Ending::Usage.says(format!("`{fault}`: {why}")))?;
         }
         if let Some(late) = self.fault.iter().find(|step| step.at >= self.time) {
             return wrong(format!("`{}` would begin {:?} into a run of {:?}", late.fault, late.at, self.time));
@@ -180,6 +195,11 @@ mod tests {
         says("node = 3", &[], "unknown field `node`");
         says("time = \"soon\"", &[], "soon: no time such as");
         says("time = \"1s\"", &[], "too short");
+        says("", &["--time", "10000000000000000000s"], "is too long");
+        says("timeout = \"10000000000000000000s\"", &[], "is too long");
+        says("[[fault]]\nat = \"9s\"\nfor = \"10000000000000000000s\"\ninject = \"kill n1\"\n", &[], "is too long");
+        says("nodes = 1", &["--faults", "pause,one-way"], "one-way: there is nothing for it to break among 1 nodes");
+        says("[[fault]]\nat = \"9s\"\nfor = \"2s\"\ninject = \"kill n6\"\n", &[], "`kill n6`: no host n6");
         says("nodes = 0", &[], "0 nodes");
         says("", &["--clients", "0"], "0 clients");
         says("faults = [\"meteor\"]", &[], "no fault meteor: there are kill, ");

@@ -170,6 +170,8 @@ fn bad_scenarios_are_refused_before_anything_starts() {
         (&["--faults=meteor"], "no fault meteor: there are kill, "),
         (&["--time=1s"], "too short"),
         (&["--nodes=0"], "0 nodes"),
+        (&["--nodes=1", "--faults=one-way"], "one-way: there is nothing for it to break among 1 nodes"),
+        (&["--time=10000000000000000000s"], "is too long"),
         (&["--workload=dance"], "dance"),
     ] {
         let ran = run(&dir.path().join("runs"), flags).expect_code(64);
