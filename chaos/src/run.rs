@@ -17,7 +17,6 @@ mod sight; // what a history shows at a glance
 mod verdict; // what came of it
 mod workload; // what clients ask
 
-use std::collections::BTreeMap;
 use std::io::{self, IsTerminal as _, Write as _};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -34,10 +33,9 @@ use self::findings::{Findings, bugs};
 use self::observer::Observer;
 use self::plan::Step;
 use self::scenario::Scenario;
-use self::verdict::{Broken, Result as RunResult};
+use self::verdict::{Broken, Outcome, Result as RunResult};
 use crate::cluster::{Cluster, Options};
 use crate::ending::{Ending, Failure};
-use crate::fault::effect::Effect;
 use crate::interrupt::Interrupt;
 
 /// How long nodes may take to form a cluster, and to come together after the last fault.
@@ -108,11 +106,12 @@ pub(crate) fn run(args: &RunArgs) -> Result<Ending, Failure> {
     let crew = Crew::start(&duty(&scenario, &cluster, endpoints.clone(), seed, start))?;
 
     let interrupt = Interrupt::catch()?;
-    let mut stage = Stage { cluster, steps, in_force: Vec::new(), effects: BTreeMap::new(), ops: Vec::new(), done: 0, out };
+    let outcomes = vec![Outcome::NotBegun; steps.len()];
+    let mut stage = Stage { cluster, steps, outcomes, in_force: Vec::new(), ops: Vec::new(), done: 0, out };
     let faulty = stage.play(&scenario, &crew, &observer, &interrupt, &mut artifacts);
     // Whatever became of it: what is broken is mended, and what is known is kept.
     let healed = stage.heal_all().and_then(|()| stage.settle(&crew, &mut artifacts));
-    let rest = crew.stop().map_err(|why| Ending::Io.says(why))?;
+    let (rest, settled) = crew.stop().map_err(|why| Ending::Io.says(why))?;
     stage.keep(rest, &mut artifacts)?;
     artifacts.flush().map_err(cannot)?;
     let mut found = Findings::default();
@@ -131,8 +130,8 @@ pub(crate) fn run(args: &RunArgs) -> Result<Ending, Failure> {
     for op in std::mem::take(&mut stage.ops) {
         history.push(op).map_err(|error| Ending::Internal.says(format!("a client recorded what cannot be: {error}")))?;
     }
-    let broken = Broken { kinds: std::mem::take(&mut stage.effects), steps: &stage.steps };
-    let result = RunResult::of(&scenario, seed, &history, &broken, leaders.len(), found);
+    let broken = Broken { steps: &stage.steps, outcomes: &stage.outcomes };
+    let result = RunResult::of(&scenario, seed, &history, &broken, leaders.len(), settled, found);
     artifacts.json("result.json", &result).map_err(cannot)?;
     if result.ending() == Ending::Passed {
         // Everything that they could tell is in the history; who looks for a fault may want to see the rest.
@@ -184,14 +183,21 @@ fn duty(scenario: &Scenario, cluster: &Cluster, endpoints: Vec<String>, seed: u6
 struct Stage {
     cluster: Cluster,
     steps: Vec<Step>,
-    /// Ends, and numbers of faults.
-    in_force: Vec<(Instant, u64)>,
-    /// By name: how often it was injected, how often it did something, and what it did in all.
-    effects: BTreeMap<String, (u32, Vec<Effect>)>,
+    /// Of each step.
+    outcomes: Vec<Outcome>,
+    in_force: Vec<Held>,
     ops: Vec<Op>,
     /// Calls that have ended, for the live line.
     done: usize,
     out: io::Stdout,
+}
+
+/// A fault in force.
+struct Held {
+    until: Instant,
+    id: u64,
+    /// The number of its step.
+    step: usize,
 }
 
 impl Stage {
@@ -205,7 +211,7 @@ impl Stage {
         artifacts: &mut Artifacts,
     ) -> Result<(), Failure> {
         let began = Instant::now();
-        let mut due = self.steps.clone().into_iter().peekable();
+        let mut due = self.steps.clone().into_iter().enumerate().peekable();
         let mut live = Live::new();
         while began.elapsed() < scenario.time {
             if interrupt.came() {
@@ -214,9 +220,9 @@ impl Stage {
             }
             self.cluster.turn()?;
             self.heal_due(began)?;
-            while let Some(step) = due.next_if(|step| step.at <= began.elapsed()) {
+            while let Some((number, step)) = due.next_if(|(_, step)| step.at <= began.elapsed()) {
                 live.clear();
-                self.inject(&step, began)?;
+                self.inject(number, &step, began)?;
             }
             let ops = crew.take(TURN).map_err(|why| Ending::Io.says(why))?;
             self.keep(ops, artifacts)?;
@@ -226,47 +232,46 @@ impl Stage {
         Ok(())
     }
 
-    fn inject(&mut self, step: &Step, began: Instant) -> Result<(), Failure> {
+    fn inject(&mut self, number: usize, step: &Step, began: Instant) -> Result<(), Failure> {
         let at = began.elapsed().as_secs_f64();
         let injected = match self.cluster.inject(&step.fault, None) {
             Ok(injected) => injected,
-            // A partition may have left no leader to aim at.
-            Err(failure) if failure.ending == Ending::Inconclusive => {
+            // A partition may have left no leader to aim at; and two of `one one` may be drawn who are one.
+            Err(failure) if matches!(failure.ending, Ending::Inconclusive | Ending::Usage) => {
                 writeln!(self.out, "{at:7.1} s  not possible: {}: {failure}", step.fault)?;
+                self.outcomes[number] = Outcome::NotPossible(failure.to_string());
                 return Ok(());
             }
             Err(failure) => return Err(failure),
         };
         writeln!(self.out, "{at:7.1} s  {} ({})", injected.fault, injected.targets.join(", "))?;
-        let entry = self.effects.entry(injected.fault.clone()).or_default();
-        entry.0 += 1;
+        self.outcomes[number] = Outcome::Did(injected.over.unwrap_or_default());
         match injected.over {
-            Some(effect) => {
-                writeln!(self.out, "           {}", verdict::in_words(&effect))?;
-                entry.1.push(effect);
-            }
-            None => self.in_force.push((Instant::now() + step.hold, injected.id)),
+            Some(effect) => writeln!(self.out, "           {}", verdict::in_words(&effect))?,
+            None => self.in_force.push(Held { until: Instant::now() + step.hold, id: injected.id, step: number }),
         }
         Ok(())
     }
 
     fn heal_due(&mut self, began: Instant) -> Result<(), Failure> {
         let now = Instant::now();
-        while let Some(place) = self.in_force.iter().position(|(end, _)| *end <= now) {
-            let (_, id) = self.in_force.remove(place);
+        while let Some(place) = self.in_force.iter().position(|held| held.until <= now) {
+            let Held { id, step, .. } = self.in_force.remove(place);
             let healed = self.cluster.heal(id)?;
             let at = began.elapsed().as_secs_f64();
             writeln!(self.out, "{at:7.1} s  healed: {}: {}", healed.fault, verdict::in_words(&healed.effect))?;
-            self.effects.entry(healed.fault).or_default().1.push(healed.effect);
+            self.outcomes[step] = Outcome::Did(healed.effect);
         }
         Ok(())
     }
 
     fn heal_all(&mut self) -> Result<(), Failure> {
-        self.in_force.clear();
         for healed in self.cluster.heal_all()? {
-            self.effects.entry(healed.fault).or_default().1.push(healed.effect);
+            if let Some(held) = self.in_force.iter().find(|held| held.id == healed.id) {
+                self.outcomes[held.step] = Outcome::Did(healed.effect);
+            }
         }
+        self.in_force.clear();
         Ok(())
     }
 

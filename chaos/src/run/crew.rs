@@ -2,7 +2,7 @@
 
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -41,6 +41,8 @@ const SETTLE_TRIES_MAX: usize = 3;
 pub(crate) struct Crew {
     threads: Vec<JoinHandle<()>>,
     stop: Arc<AtomicBool>,
+    /// Writes of unknown outcome that somebody else has settled.
+    settled: Arc<AtomicU64>,
     ops: Receiver<Result<Op, String>>,
 }
 
@@ -48,7 +50,7 @@ impl Crew {
     /// Sends them to work.
     pub(crate) fn start(duty: &Duty) -> io::Result<Crew> {
         let (sender, ops) = mpsc::channel();
-        let stop = Arc::new(AtomicBool::new(false));
+        let (stop, settled) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
         let rotation = Arc::new(Rotation::default());
         let mut threads = Vec::new();
         for number in 0..duty.clients {
@@ -59,13 +61,14 @@ impl Crew {
                 rng: Rng::with_seed(duty.seed.wrapping_add(number as u64 * 7919)),
                 duty: duty.clone(),
                 stop: Arc::clone(&stop),
+                settled: Arc::clone(&settled),
                 ops: sender.clone(),
                 unsettled: Vec::new(),
             };
             let name = format!("client {number}");
             threads.push(std::thread::Builder::new().name(name).spawn(move || client.work())?);
         }
-        Ok(Crew { threads, stop, ops })
+        Ok(Crew { threads, stop, settled, ops })
     }
 
     /// What has ended since it was last asked for, after waiting for at most so long. `Err`: this machine failed a client.
@@ -80,13 +83,13 @@ impl Crew {
         Ok(ops)
     }
 
-    /// Lets every client finish the call that it is in; what ended meanwhile.
-    pub(crate) fn stop(self) -> Result<Vec<Op>, String> {
+    /// Lets every client finish the call that it is in, and what it has to settle; what ended meanwhile, and how many were settled in all.
+    pub(crate) fn stop(self) -> Result<(Vec<Op>, u64), String> {
         self.stop.store(true, Ordering::Relaxed);
         for thread in self.threads {
             thread.join().map_err(|_| "a client's thread panicked".to_owned())?;
         }
-        self.ops.try_iter().collect()
+        Ok((self.ops.try_iter().collect::<Result<_, _>>()?, self.settled.load(Ordering::Relaxed)))
     }
 }
 
@@ -98,6 +101,7 @@ struct Client {
     rng: Rng,
     duty: Duty,
     stop: Arc<AtomicBool>,
+    settled: Arc<AtomicU64>,
     ops: Sender<Result<Op, String>>,
     unsettled: Vec<Unsettled>,
 }
@@ -143,8 +147,14 @@ impl Client {
                 clerk = self.clerk()?;
             }
         }
+        // Nothing is broken any more; unless it is, and then the first says so for all.
+        let mut is_answered = true;
         for unsettled in std::mem::take(&mut self.unsettled) {
-            self.send(unsettled.op)?;
+            if is_answered {
+                is_answered = self.settle(unsettled, SETTLE_TRIES_MAX)?;
+            } else {
+                self.send(unsettled.op)?;
+            }
         }
         Ok(())
     }
@@ -181,26 +191,34 @@ impl Client {
         self.ops.send(Ok(op)).map_err(|_| "the run has ended".into())
     }
 
-    /// Somebody else, at another node, finishes what was left unknown.
     fn settle_due(&mut self) -> Result<(), String> {
         let Some(place) = self.unsettled.iter().position(|unsettled| unsettled.due <= Instant::now()) else { return Ok(()) };
-        let Unsettled { mut op, token, tries, .. } = self.unsettled.swap_remove(place);
+        let unsettled = self.unsettled.swap_remove(place);
+        let tries = unsettled.tries + 1;
+        self.settle(unsettled, tries).map(drop)
+    }
+
+    /// Somebody else, at another node, finishes what was left unknown, after so many tries; whether there was an answer.
+    fn settle(&mut self, unsettled: Unsettled, tries: usize) -> Result<bool, String> {
+        let Unsettled { mut op, token, .. } = unsettled;
         let ended = settle(&mut self.clerk()?, token, &op.call, self.duty.timeout);
         if let Some(error) = ended.local {
             return Err(error);
         }
+        let is_answered = ended.outcome != Outcome::Unknown;
         match (&ended.outcome, ended.token) {
-            (Outcome::Unknown, Some(token)) if tries + 1 < SETTLE_TRIES_MAX => {
+            (Outcome::Unknown, Some(token)) if tries < SETTLE_TRIES_MAX => {
                 let due = Instant::now() + SETTLE_AFTER_MAX.mul_f64(self.rng.f64());
-                self.unsettled.push(Unsettled { op, token, due, tries: tries + 1 });
-                Ok(())
+                self.unsettled.push(Unsettled { op, token, due, tries });
             }
             // It did not happen by this attempt; an earlier one may still be on its way.
-            (Outcome::Fail | Outcome::Unknown, _) => self.send(op),
+            (Outcome::Fail | Outcome::Unknown, _) => self.send(op)?,
             (Outcome::Ok(_), _) => {
                 ended.close(&mut op, now_ns(self.duty.start));
-                self.send(op)
+                self.settled.fetch_add(1, Ordering::Relaxed);
+                self.send(op)?;
             }
         }
+        Ok(is_answered)
     }
 }

@@ -95,13 +95,27 @@ impl Kind {
     }
 }
 
-/// Draws a run of this length. Every kind comes before any comes twice as often as another.
+/// A shorter fault is over before anybody has noticed.
+const HOLD_MIN: Duration = Duration::from_millis(300);
+
+/// What each of so many kinds has of a run, with the pause behind it, if all of them are to come.
+fn share(kinds: usize, time: Duration) -> Duration {
+    time.saturating_sub(QUIET + AFTERWARDS) / u32::try_from(kinds.max(1)).unwrap_or(u32::MAX)
+}
+
+/// What a run takes in which so many kinds come.
+pub(crate) fn time_min(kinds: usize) -> Duration {
+    QUIET + AFTERWARDS + HOLD_MIN * 3 / 2 * u32::try_from(kinds).unwrap_or(u32::MAX)
+}
+
+/// Draws a run of this length. Every kind comes, and none comes twice as often as another.
 pub(crate) fn draw(names: &[String], nodes: usize, time: Duration, seed: u64) -> Vec<Step> {
     let mut rng = Rng::with_seed(seed);
     let known = names.iter().filter_map(|name| kind(name)).map(|kind| (kind, kind.faults(nodes)));
     let kinds: Vec<(&Kind, Vec<Fault>)> = known.filter(|(_, faults)| !faults.is_empty()).collect();
     let mut steps = Vec::new();
     let mut deck: Vec<&(&Kind, Vec<Fault>)> = Vec::new();
+    let share = share(kinds.len(), time);
     let (mut at, end) = (QUIET, time.saturating_sub(AFTERWARDS));
     while !kinds.is_empty() {
         if deck.is_empty() {
@@ -110,7 +124,7 @@ pub(crate) fn draw(names: &[String], nodes: usize, time: Duration, seed: u64) ->
         }
         let Some((drawn, faults)) = deck.pop() else { break };
         // In a short run faults are short too, so that there are several.
-        let hold = Duration::from_millis(rng.u64(700..4_000)).min(time / 8);
+        let hold = Duration::from_millis(rng.u64(700..4_000)).min(time / 8).min(share * 2 / 3);
         if at + hold > end {
             break;
         }
@@ -118,7 +132,7 @@ pub(crate) fn draw(names: &[String], nodes: usize, time: Duration, seed: u64) ->
         steps.push(Step { at, hold, fault });
         // Sometimes the next begins before this has ended.
         let overlaps = !drawn.alone && deck.last().is_some_and(|(next, _)| !next.alone) && rng.u32(..3) == 0;
-        at += if overlaps { hold / 2 } else { hold + Duration::from_millis(rng.u64(200..1_500)).min(time / 16) };
+        at += if overlaps { hold / 2 } else { hold + Duration::from_millis(rng.u64(200..1_500)).min(time / 16).min(share / 3) };
     }
     steps
 }
@@ -152,6 +166,18 @@ mod tests {
             for form in kind.forms {
                 Fault::parse(&form.split(' ').collect::<Vec<_>>()).expect(form);
             }
+        }
+    }
+
+    #[test]
+    fn a_run_that_is_long_enough_for_all_kinds_has_all_kinds() {
+        for (count, seed) in (1..=KINDS.len()).flat_map(|count| (0..50).map(move |seed| (count, seed))) {
+            let (names, time) = (&all()[..count], time_min(count).max(Duration::from_secs(5)));
+            let steps = draw(names, 5, time, seed);
+            for name in names {
+                assert!(steps.iter().any(|step| step.fault.kind() == name), "{name} in {time:?} from seed {seed}: {steps:?}");
+            }
+            assert!(steps.iter().all(|step| step.hold >= HOLD_MIN), "{steps:?}");
         }
     }
 

@@ -122,6 +122,11 @@ impl Scenario {
         if let Some(vain) = self.faults.iter().find(|name| !fits(name)) {
             return wrong(format!("{vain}: there is nothing for it to break among {} nodes", self.nodes));
         }
+        let time_min = plan::time_min(self.faults.len());
+        if self.time < time_min {
+            let kinds = self.faults.len();
+            return wrong(format!("a run of {:?} is too short for {kinds} kinds of faults: give it {time_min:?}, or fewer", self.time));
+        }
         let clients = self.clients.min(CLIENT_HOSTS_MAX);
         for Step { fault, .. } in &self.fault {
             fault.check(self.nodes, clients).map_err(|why| Ending::Usage.says(format!("`{fault}`: {why}")))?;
@@ -200,6 +205,8 @@ mod tests {
         says("[[fault]]\nat = \"9s\"\nfor = \"10000000000000000000s\"\ninject = \"kill n1\"\n", &[], "is too long");
         says("nodes = 1", &["--faults", "pause,one-way"], "one-way: there is nothing for it to break among 1 nodes");
         says("[[fault]]\nat = \"9s\"\nfor = \"2s\"\ninject = \"kill n6\"\n", &[], "`kill n6`: no host n6");
+        let all = plan::KINDS.map(|kind| kind.name).join(",");
+        says("time = \"9s\"", &["--faults", &all], "too short for 17 kinds of faults: give it 10.65s");
         says("nodes = 0", &[], "0 nodes");
         says("", &["--clients", "0"], "0 clients");
         says("faults = [\"meteor\"]", &[], "no fault meteor: there are kill, ");
