@@ -17,7 +17,7 @@ mod sight; // what a history shows at a glance
 mod verdict; // what came of it
 mod workload; // what clients ask
 
-use std::io::{self, IsTerminal as _, Write as _};
+use std::io::{self, IsTerminal as _, Write};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -36,6 +36,7 @@ use self::scenario::Scenario;
 use self::verdict::{Broken, Outcome, Result as RunResult};
 use crate::cluster::{Cluster, Options};
 use crate::ending::{Ending, Failure};
+use crate::host::programs;
 use crate::interrupt::Interrupt;
 
 /// How long nodes may take to form a cluster, and to come together after the last fault.
@@ -63,9 +64,10 @@ pub(crate) fn run(args: &RunArgs) -> Result<Ending, Failure> {
     let seed = args.seed.unwrap_or_else(|| fastrand::Rng::new().u64(..1_000_000_000));
     let steps =
         if scenario.fault.is_empty() { plan::draw(&scenario.faults, scenario.nodes, scenario.time, seed) } else { scenario.fault.clone() };
+    let kvnode = programs::given_or_ours(args.kvnode.as_deref(), "kvnode")?; // else there would be a run, and `latest`, of nothing
     let mut out = io::stdout();
     writeln!(out, "seed={seed}")?;
-    let cannot = |error: io::Error| Ending::Io.says(format!("cannot write to {}: {error}", args.out.display()));
+    let cannot = |error: io::Error| artifacts::cannot_write(&args.out, &error);
     let mut artifacts = Artifacts::create(&args.out, seed).map_err(cannot)?;
     writeln!(
         out,
@@ -88,7 +90,7 @@ pub(crate) fn run(args: &RunArgs) -> Result<Ending, Failure> {
 
     let start = Instant::now();
     let mut cluster = Cluster::start(Options {
-        kvnode: args.kvnode.clone(),
+        kvnode: Some(kvnode),
         dir: artifacts.dir().into(),
         nodes: scenario.nodes,
         clients: scenario.clients.min(CLIENT_HOSTS_MAX),
@@ -113,13 +115,13 @@ pub(crate) fn run(args: &RunArgs) -> Result<Ending, Failure> {
     let healed = stage.heal_all().and_then(|()| stage.settle(&crew, &mut artifacts));
     let (rest, settled) = crew.stop().map_err(|why| Ending::Io.says(why))?;
     stage.keep(rest, &mut artifacts)?;
-    artifacts.flush().map_err(cannot)?;
+    artifacts.flush()?;
     let mut found = Findings::default();
     found.late(faulty)?;
     let is_healthy = found.late(healed)?.is_some();
     let reads = finish::finish(&mut stage.cluster, &stage.ops, &endpoints, start, is_healthy.then_some(CONVERGE_MAX), &mut found)?;
     stage.keep(reads, &mut artifacts)?;
-    artifacts.flush().map_err(cannot)?;
+    artifacts.flush()?;
     let leaders = observer.stop();
     artifacts.lines("leaders.jsonl", &leaders).map_err(cannot)?;
     stage.cluster.stop()?;
@@ -212,7 +214,7 @@ impl Stage {
     ) -> Result<(), Failure> {
         let began = Instant::now();
         let mut due = self.steps.clone().into_iter().enumerate().peekable();
-        let mut live = Live::new();
+        let mut live = Live::new(io::stderr(), io::stderr().is_terminal());
         while began.elapsed() < scenario.time {
             if interrupt.came() {
                 live.clear();
@@ -312,16 +314,17 @@ impl Stage {
 }
 
 /// One line that is written again and again, on a terminal.
-struct Live {
+struct Live<W> {
+    terminal: W,
     is_terminal: bool,
     shown: bool,
     last: Instant,
     done: usize,
 }
 
-impl Live {
-    fn new() -> Live {
-        Live { is_terminal: io::stderr().is_terminal(), shown: false, last: Instant::now(), done: 0 }
+impl<W: Write> Live<W> {
+    fn new(terminal: W, is_terminal: bool) -> Live<W> {
+        Live { terminal, is_terminal, shown: false, last: Instant::now(), done: 0 }
     }
 
     fn show(&mut self, at: Duration, done: usize, cluster: &Cluster, observer: &Observer) {
@@ -333,12 +336,35 @@ impl Live {
         let leader = observer.last().map_or("no leader yet".into(), |seen| format!("{} leads t{}", seen.leader, seen.term));
         let faults: Vec<String> =
             cluster.faults().into_iter().map(|fault| format!("{} ({})", fault.fault, fault.targets.join(","))).collect();
-        eprint!("\r\x1b[K{:7.1} s  {rate:6.0} calls/s  {leader}  {}", at.as_secs_f64(), faults.join("; "));
+        self.write(&format!("{:7.1} s  {rate:6.0} calls/s  {leader}  {}", at.as_secs_f64(), faults.join("; ")));
     }
 
     fn clear(&mut self) {
         if std::mem::take(&mut self.shown) {
-            eprint!("\r\x1b[K");
+            self.write("");
         }
+    }
+
+    /// In place of what stands there. Whether anybody sees it changes nothing: a terminal may be closed, and the run goes on.
+    fn write(&mut self, line: &str) {
+        let _ = write!(self.terminal, "\r\x1b[K{line}").and_then(|()| self.terminal.flush());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::File;
+
+    use super::*;
+
+    #[test]
+    fn a_terminal_that_is_closed_ends_nothing() {
+        let full = || File::options().write(true).open("/dev/full").expect("every Linux has it");
+        assert!(full().write_all(b"x").is_err(), "it takes nothing");
+        let mut live = Live::new(full(), true);
+        live.write("nobody sees this");
+        live.shown = true;
+        live.clear();
+        assert!(!live.shown);
     }
 }

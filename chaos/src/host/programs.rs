@@ -31,6 +31,11 @@ pub(crate) fn text(path: &Path) -> Result<&str, Failure> {
     path.to_str().ok_or_else(|| Ending::Usage.says(format!("{}: the path of a cluster's directory must be UTF-8", path.display())))
 }
 
+/// The program that somebody has named, which must be there; else our own.
+pub(crate) fn given_or_ours(given: Option<&Path>, name: &str) -> Result<PathBuf, Failure> {
+    given.map_or_else(|| ours(name), self::given)
+}
+
 /// A tool of the system: in `PATH`, or where root's programs are, which is not in everybody's `PATH`.
 pub(crate) fn tool(name: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();

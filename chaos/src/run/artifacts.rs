@@ -8,6 +8,16 @@ use std::time::SystemTime;
 use checker::Op;
 use serde::Serialize;
 
+use crate::ending::{Ending, Failure};
+
+/// What clients saw.
+const HISTORY: &str = "history.jsonl";
+
+/// What to say when it cannot.
+pub(crate) fn cannot_write(place: &Path, error: &io::Error) -> Failure {
+    Ending::Io.says(format!("cannot write to {}: {error}", place.display()))
+}
+
 /// The directory of a run, while it is written.
 pub(crate) struct Artifacts {
     dir: PathBuf,
@@ -37,7 +47,7 @@ impl Artifacts {
         let fresh = out.join(format!(".latest-{name}"));
         std::os::unix::fs::symlink(&name, &fresh)?;
         fs::rename(&fresh, out.join("latest"))?;
-        let history = BufWriter::new(File::create(dir.join("history.jsonl"))?);
+        let history = BufWriter::new(File::create(dir.join(HISTORY))?);
         Ok(Artifacts { dir, history })
     }
 
@@ -63,28 +73,40 @@ impl Artifacts {
     }
 
     /// Adds to the history, in the order in which calls end.
-    pub(crate) fn record(&mut self, ops: &[Op]) -> io::Result<()> {
-        ops.iter().try_for_each(|op| checker::write(op, &mut self.history))
+    pub(crate) fn record(&mut self, ops: &[Op]) -> Result<(), Failure> {
+        let written = ops.iter().try_for_each(|op| checker::write(op, &mut self.history));
+        written.map_err(|error| cannot_write(&self.dir.join(HISTORY), &error))
     }
 
     /// The whole history once more, because more is known of it.
-    pub(crate) fn rewrite(&mut self, ops: &[Op]) -> io::Result<()> {
-        let fresh = self.dir.join(".history.jsonl");
-        self.history = BufWriter::new(File::create(&fresh)?);
+    pub(crate) fn rewrite(&mut self, ops: &[Op]) -> Result<(), Failure> {
+        let (fresh, place) = (self.dir.join(".history.jsonl"), self.dir.join(HISTORY));
+        self.history = BufWriter::new(File::create(&fresh).map_err(|error| cannot_write(&fresh, &error))?);
         self.record(ops)?;
         self.flush()?;
-        fs::rename(fresh, self.dir.join("history.jsonl"))
+        fs::rename(fresh, &place).map_err(|error| cannot_write(&place, &error))
     }
 
     /// From here on the history can be read.
-    pub(crate) fn flush(&mut self) -> io::Result<()> {
-        self.history.flush()
+    pub(crate) fn flush(&mut self) -> Result<(), Failure> {
+        self.history.flush().map_err(|error| cannot_write(&self.dir.join(HISTORY), &error))
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use checker::Call;
+
     use super::*;
+
+    #[test]
+    fn a_full_disk_is_named() {
+        let history = BufWriter::new(File::options().write(true).open("/dev/full").expect("every Linux has it"));
+        let mut artifacts = Artifacts { dir: "runs/x".into(), history };
+        let ops = vec![Op::new(1, Call::Get { key: b"k".into() }, 0); 1000];
+        let failure = artifacts.record(&ops).expect_err("it takes nothing");
+        assert!(failure.to_string().starts_with("cannot write to runs/x/history.jsonl: "), "{failure}");
+    }
 
     #[test]
     fn latest_is_the_last_run_and_none_is_overwritten() {

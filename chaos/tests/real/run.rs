@@ -162,6 +162,15 @@ fn a_node_that_somebody_else_kills_is_late_and_the_history_is_judged_all_the_sam
 }
 
 #[test]
+fn a_kvnode_that_is_not_there_leaves_no_run_behind() {
+    let dir = place::directory();
+    let out = dir.path().join("runs");
+    let words = ["run", &format!("--out={}", out.display()), "--kvnode=no/such/kvnode"];
+    Ran::run(chaos(&words), b"").expect_code(64).expect_says(&["no/such/kvnode"]);
+    assert!(!out.exists(), "nothing was begun");
+}
+
+#[test]
 fn bad_scenarios_are_refused_before_anything_starts() {
     let dir = place::directory();
     let scenario = dir.path().join("scenario.toml");
