@@ -86,7 +86,8 @@ enum Node {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Outcome {
     Synced,
-    Failed,
+    Failed(FakeError),
+    Full,
 }
 
 /// One operation on the names of a directory, as it reaches the disk: whole or not at all.
@@ -241,8 +242,10 @@ impl FakeDisk {
     pub fn finish_sync(&self) {
         let mut state = self.state();
         if let Some(file) = state.held.take() {
-            let synced = state.sync(&file).is_ok();
-            state.finished = Some(if synced { Outcome::Synced } else { Outcome::Failed });
+            state.finished = Some(match state.sync(&file) {
+                Ok(()) => Outcome::Synced,
+                Err(error) => FakeError::of(&error).map_or(Outcome::Full, Outcome::Failed),
+            });
         }
     }
 
@@ -645,7 +648,8 @@ impl Disk for FakeDisk {
     fn sync_finished(&mut self) -> io::Result<bool> {
         match self.state().finished.take() {
             Some(Outcome::Synced) => Ok(true),
-            Some(Outcome::Failed) => Err(io::Error::other(FakeError::Sync)),
+            Some(Outcome::Failed(error)) => Err(io::Error::other(error)),
+            Some(Outcome::Full) => Err(io::ErrorKind::StorageFull.into()),
             None => Ok(false),
         }
     }

@@ -39,3 +39,37 @@ fn leaving_out_one_kind_leaves_the_others_as_they_were() {
     let seconds = plan.faulty_us as f64 / 1e6;
     assert!(plan.faults.len() as f64 / seconds >= 1.0, "at least one fault per second");
 }
+
+/// Effects, and the only kinds of faults that have them.
+const CAUSES: [(&[FaultKind], &[Effect]); 16] = [
+    (&[FaultKind::PowerCuts], &[Effect::BlackOut]),
+    (&[FaultKind::PowerCuts, FaultKind::CrashLoops, FaultKind::SyncErrors], &[Effect::PowerLost, Effect::LostSector]),
+    (&[FaultKind::CrashLoops], &[Effect::RecoveryCut]),
+    (&[FaultKind::Pauses], &[Effect::Paused]),
+    (&[FaultKind::LateTicks, FaultKind::Clocks], &[Effect::LateTick]),
+    (&[FaultKind::Cuts], &[Effect::Cut]),
+    (&[FaultKind::Resets, FaultKind::RefusedDials], &[Effect::Reset]),
+    (&[FaultKind::RefusedDials], &[Effect::TurnedAway]),
+    (&[FaultKind::Weather], &[Effect::Weather]),
+    (&[FaultKind::Disorder, FaultKind::Weather], &[Effect::TwiceMessage]),
+    (&[FaultKind::Replays], &[Effect::Replayed]),
+    (&[FaultKind::SlowSyncs], &[Effect::SlowSync]),
+    (&[FaultKind::SyncErrors], &[Effect::SyncError]),
+    (&[FaultKind::WriteErrors], &[Effect::WriteError]),
+    (&[FaultKind::FullDisks], &[Effect::FullDisk, Effect::RecoveryFull]),
+    (&[FaultKind::Wipes], &[Effect::Wiped]),
+];
+
+#[test]
+fn what_is_left_out_has_no_effect() {
+    for (profile, seed) in (1..=3).map(|seed| (Profile::Storm, seed)).chain((1..=12).map(|seed| (Profile::Crash, seed))) {
+        let plan = Plan::draw(seed, 3, profile);
+        for (kinds, effects) in CAUSES {
+            let less = kinds.iter().fold(plan.clone(), |plan, kind| plan.without(*kind));
+            let report = run(&less).unwrap_or_else(|failure| panic!("{failure}"));
+            for effect in effects {
+                assert_eq!(report.effects[*effect], 0, "{profile}, seed {seed} without {kinds:?}: {}", effect.name());
+            }
+        }
+    }
+}

@@ -1,7 +1,9 @@
 //! A log at work: what is read, when it wants a seal or a segment, and what ends it.
 
-use data::fake::FakeDisk;
-use data::{Disk, InitError, Options, RealDisk, SaveStatus, Store, StoreError, init, read_identity};
+use std::io::ErrorKind;
+
+use data::fake::{FakeDisk, FakeError};
+use data::{Disk, InitError, Options, RealDisk, SaveStatus, Store, StoreError, SyncStatus, init, read_identity};
 use raft::{EntryHeader, Index, Save, SaveToken};
 
 use crate::common::{Content, Log, SMALL, batches, entry, first_entry, identity, new_disk, open, open_with, save, segments_in_use, vote};
@@ -266,6 +268,27 @@ fn a_pending_save_is_reported_once_its_sync_has_finished() {
     log.disk.finish_sync();
     assert!(matches!(log.store.poll_saved(), Err(StoreError::Io { what: "sync", .. })));
     assert!(matches!(log.store.poll_saved(), Err(StoreError::Poisoned)));
+}
+
+#[test]
+fn a_pending_sync_fails_with_what_ended_it() {
+    type Fault = fn(&FakeDisk);
+    let faults: [(Fault, Option<FakeError>); 3] = [
+        (|disk| disk.fail_sync_after(0), Some(FakeError::Sync)),
+        (|disk| disk.stop_after(0), Some(FakeError::Stopped)),
+        (|disk| disk.full_after(0), None),
+    ];
+    for (fault, ended_by) in faults {
+        let mut disk = FakeDisk::new();
+        let file = disk.create("file").expect("it is healthy");
+        disk.hold_syncs(true);
+        assert_eq!(disk.start_sync(&file).expect("it is healthy"), SyncStatus::Pending);
+        fault(&disk);
+        disk.finish_sync();
+        let error = disk.sync_finished().expect_err("it was told to fail");
+        assert_eq!(FakeError::of(&error), ended_by, "{error}");
+        assert_eq!(error.kind() == ErrorKind::StorageFull, ended_by.is_none(), "{error}");
+    }
 }
 
 #[test]
