@@ -27,6 +27,17 @@ pub enum Target {
     All,
 }
 
+/// In the middle of what, if of anything. Whatever does not come to that soon is struck then.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Moment {
+    /// Between two inputs.
+    Now,
+    /// At the next but n-th step of its disk.
+    AtStep(u64),
+    /// In the middle of a sync, after so many thousandths of that; several at one instant, when most of them are in one.
+    InSync(u64),
+}
+
 /// One thing that happens.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Fault {
@@ -34,8 +45,8 @@ pub enum Fault {
     Kill {
         /// Whose.
         target: Target,
-        /// Not now, but in the middle of what it does: at the next but n-th step of its disk.
-        at_step: Option<u64>,
+        /// At which moment.
+        moment: Moment,
         /// Until it is started again.
         down_us: u64,
     },
@@ -43,8 +54,8 @@ pub enum Fault {
     PowerCut {
         /// Which.
         target: Target,
-        /// As above.
-        at_step: Option<u64>,
+        /// At which moment.
+        moment: Moment,
         /// Until it is started again, by position.
         down_us: Vec<u64>,
     },

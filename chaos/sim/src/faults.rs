@@ -6,14 +6,24 @@ use raft::DiskId;
 
 use crate::disk::WatchedDisk;
 use crate::effects::Effect;
-use crate::fault::{Fault, Target};
+use crate::fault::{Fault, Moment, Target};
 use crate::hosts::Death;
 use crate::plan::stream;
 use crate::trace::tell;
 use crate::world::{Event, World};
 
-/// A process that was to end at some step of its disk, and has not come to that, ends after this time.
-const STRIKE_US_MAX: u64 = 500_000;
+/// A process that was to end in the middle of something, and has not come to that, ends after this time.
+const STRIKE_US_MAX: u64 = 1_000_000;
+
+/// Power cuts that wait for syncs to fall into.
+pub(crate) struct Ambush {
+    /// Each with how long it is down then.
+    victims: Vec<(usize, u64)>,
+    /// After so many thousandths of the sync that makes them most.
+    permille: u64,
+    /// By then it has happened anyway.
+    until_us: u64,
+}
 
 impl World {
     /// Schedules every fault of the plan.
@@ -49,21 +59,23 @@ impl World {
         let fault = self.plan.faults[index].fault.clone();
         tell!(self, "fault: {fault:?}");
         match &fault {
-            Fault::Kill { target, at_step, down_us } => {
+            Fault::Kill { target, moment, down_us } => {
                 for node in self.targets(*target) {
-                    self.strike(node, Death::Process, *at_step, *down_us);
+                    self.strike(node, Death::Process, *moment, *down_us);
                 }
             }
-            Fault::PowerCut { target, at_step, down_us } => {
+            Fault::PowerCut { target, moment, down_us } => {
                 self.report.effects[Effect::BlackOut] += u64::from(*target == Target::All);
-                for node in self.targets(*target) {
-                    self.strike(node, Death::Power, *at_step, down_us[node]);
+                let victims: Vec<(usize, u64)> = self.targets(*target).into_iter().map(|node| (node, down_us[node])).collect();
+                match *moment {
+                    Moment::InSync(permille) => self.lie_in_wait(victims, permille),
+                    _ => victims.into_iter().for_each(|(node, down_us)| self.strike(node, Death::Power, *moment, down_us)),
                 }
             }
             Fault::CrashLoop { target, steps, down_us } => {
                 for node in self.targets(*target) {
                     self.hosts[node].crash_loop = (steps.iter().copied().collect(), *down_us);
-                    self.strike(node, Death::Power, None, *down_us);
+                    self.strike(node, Death::Power, Moment::Now, *down_us);
                 }
             }
             Fault::Pause { target, for_us } => {
@@ -145,13 +157,44 @@ impl World {
     }
 
     /// Ends a process: between two inputs, or at the next but n-th step of its disk.
-    fn strike(&mut self, node: usize, death: Death, at_step: Option<u64>, down_us: u64) {
-        let Some(at_step) = at_step.filter(|_| self.hosts[node].process.is_some()) else { return self.kill(node, death, Some(down_us)) };
+    fn strike(&mut self, node: usize, death: Death, moment: Moment, down_us: u64) {
         let host = &mut self.hosts[node];
-        host.doom = Some((death, down_us));
-        host.disk.stop_after(at_step);
-        let life = host.life;
-        self.after(STRIKE_US_MAX, Event::Strike { node, life, death, down_us });
+        match moment {
+            Moment::AtStep(steps) if host.process.is_some() => {
+                host.doom = Some((death, down_us));
+                host.disk.stop_after(steps);
+                self.strike_later(STRIKE_US_MAX, death, &[(node, down_us)]);
+            }
+            _ => self.kill(node, death, Some(down_us)),
+        }
+    }
+
+    /// Cuts the power of these machines at one instant, when most of them are in the middle of a sync.
+    fn lie_in_wait(&mut self, victims: Vec<(usize, u64)>, permille: u64) {
+        self.strike_later(STRIKE_US_MAX, Death::Power, &victims);
+        self.ambushes.push(Ambush { victims, permille, until_us: self.now_us + STRIKE_US_MAX });
+    }
+
+    /// A sync has begun that takes so long.
+    pub(crate) fn spring_ambush(&mut self, node: usize, took_us: u64) {
+        self.ambushes.retain(|ambush| self.now_us < ambush.until_us);
+        let is_victim = |(victim, _): &(usize, u64)| *victim == node;
+        let syncs = |(victim, _): &&(usize, u64)| self.hosts[*victim].syncing && self.hosts[*victim].process.is_some();
+        let is_due = |ambush: &Ambush| {
+            ambush.victims.iter().any(is_victim) && ambush.victims.len() < 2 * ambush.victims.iter().filter(syncs).count()
+        };
+        if let Some(due) = self.ambushes.iter().position(is_due) {
+            let Ambush { victims, permille, .. } = self.ambushes.remove(due);
+            self.strike_later(took_us * permille / 1000, Death::Power, &victims);
+        }
+    }
+
+    /// Ends processes that are still the same then.
+    pub(crate) fn strike_later(&mut self, delay_us: u64, death: Death, victims: &[(usize, u64)]) {
+        for &(node, down_us) in victims {
+            let life = self.hosts[node].life;
+            self.after(delay_us, Event::Strike { node, life, death, down_us });
+        }
     }
 
     /// A directory is deleted and made again; of a minority at most, for what a majority has forgotten is lost by contract.

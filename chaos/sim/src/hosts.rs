@@ -11,7 +11,7 @@ use crate::clock::Clock;
 use crate::disk::WatchedDisk;
 use crate::effects::Effect;
 use crate::failure::{FailureKind, broken, must};
-use crate::outgoing::{Outgoing, Syncs};
+use crate::outgoing::{Outgoing, Sent};
 use crate::plan::{DiskPlan, Plan, stream};
 use crate::trace::tell;
 use crate::world::{Event, World};
@@ -59,6 +59,8 @@ pub(crate) struct Host {
     pub(crate) sync_number: u64,
     /// An event will finish the sync under way.
     pub(crate) syncing: bool,
+    /// It waits for a sync, and hears nothing meanwhile: what it says as soon as that has returned.
+    pub(crate) behind_sync: Option<Sent>,
     /// The log was cut meanwhile.
     pub(crate) overtaken: bool,
     /// Since the last save.
@@ -125,6 +127,7 @@ impl Host {
             slow_syncs: (0, 0),
             sync_number: 0,
             syncing: false,
+            behind_sync: None,
             overtaken: false,
             idle_ticks: 0,
             wiped: false,
@@ -153,7 +156,8 @@ impl World {
         host.clock.start(now_us, ticks.tick_us);
         (host.deaf_until_us, host.doom, host.idle_ticks, host.tick_put_off) = (0, None, 0, false);
         (host.syncing, host.overtaken, host.inputs, host.waits_for_room) = (false, false, 0, false);
-        host.disk.hold_syncs(host.disk_plan.beside);
+        host.behind_sync = None;
+        host.disk.hold_syncs(host.disk_plan.takes_time());
         if let Some(steps) = host.crash_loop.0.pop_front() {
             host.disk.stop_after(steps);
             host.doom = Some((Death::Power, host.crash_loop.1));
@@ -234,6 +238,7 @@ impl World {
         let host = &mut self.hosts[node];
         host.is_off = death == Death::Power;
         host.inbox.clear();
+        host.behind_sync = None;
         let life = host.life;
         self.trace.is(self.now_us, node, format!("n{} is down{}", node + 1, if death == Death::Power { ", and its machine" } else { "" }));
         if death == Death::Process {
@@ -280,6 +285,10 @@ impl World {
     pub(crate) fn wake(&mut self, node: usize, life: u64) {
         if self.hosts[node].life != life || self.hosts[node].process.is_none() || self.is_deaf(node) {
             return; // it sleeps on: another event will wake it
+        }
+        self.sync_returned(node);
+        if self.is_deaf(node) || self.hosts[node].process.is_none() {
+            return; // it saves once more, or is dead
         }
         let inbox = std::mem::take(&mut self.hosts[node].inbox);
         self.waking = Some(node);
@@ -334,23 +343,13 @@ impl World {
     /// Hands an input to a node that is up, counts the ticks that have passed, then drives it until it has nothing left to do, and looks
     /// at it.
     pub(crate) fn with_node(&mut self, node: usize, input: impl FnOnce(&mut Node)) {
+        self.turn(node, true, input);
+    }
+
+    fn turn(&mut self, node: usize, time_passes: bool, input: impl FnOnce(&mut Node)) {
         let now_us = self.now_us;
-        let Host {
-            identity,
-            process,
-            disk,
-            disk_plan,
-            disk_rng,
-            slow_syncs,
-            clock,
-            idle_ticks,
-            inputs,
-            overtaken,
-            syncing,
-            waits_for_room,
-            deaf_until_us,
-            ..
-        } = &mut self.hosts[node];
+        let Host { identity, process, disk, clock, idle_ticks, inputs, overtaken, syncing, waits_for_room, deaf_until_us, .. } =
+            &mut self.hosts[node];
         let Some((running, store)) = process else { return };
         if *deaf_until_us > now_us {
             // It has begun to wait for its disk in this very instant.
@@ -361,7 +360,7 @@ impl World {
         self.report.batches += u64::from(std::mem::take(inputs) > 0);
         input(running);
         let mut driven = Ok(());
-        let ticks = clock.take_ticks(now_us);
+        let ticks = if time_passes { clock.take_ticks(now_us) } else { 0 };
         if ticks > 0 {
             self.report.effects[Effect::Gap] += u64::from(ticks > self.plan.ticks.heartbeat_ticks);
             running.tick(ticks, clock.micros(now_us));
@@ -370,8 +369,7 @@ impl World {
                 driven = store.seal().map_err(NodeError::from);
             }
         }
-        let mut outgoing =
-            Outgoing::new(identity.node, Syncs { disk, plan: disk_plan, rng: disk_rng, slow: slow_syncs }, &mut self.clerks.ledger);
+        let mut outgoing = Outgoing::new(identity.node, disk, &mut self.clerks.ledger);
         let mut truncations = 0;
         // As the real loop: a turn that finds nothing to do asks nobody for anything. It is looked at all the same.
         let mut has_work = running.has_work() || store.has_room_again() || disk.sync_is_finished();
@@ -397,7 +395,7 @@ impl World {
             }
         }
         let sent = outgoing.finish();
-        if sent.saved {
+        if sent.behind.is_some() {
             *idle_ticks = 0;
         }
         self.report.truncations += truncations;
@@ -427,45 +425,51 @@ impl World {
         {
             self.trace.look(self.now_us, node, running);
         }
-        let life = self.hosts[node].life;
-        for (late_us, part) in sent.parts {
-            match late_us {
-                0 => self.carry(node, part),
-                _ => self.after(late_us, Event::Depart { node, life, part: Box::new(part) }),
-            }
+        self.carry(node, sent.before);
+        let host = &mut self.hosts[node];
+        if driven.is_ok() && host.disk.sync_is_held() && !host.syncing {
+            self.sync_begins(node);
         }
-        if sent.late_us > 0 {
-            // It waits for its disk, and hears nothing meanwhile.
-            tell!(self, "n{} waits {} us until it has synced", node + 1, sent.late_us);
-            self.report.slow_syncs += u64::from(sent.late_us > self.plan.ticks.election_us());
-            self.report.effects[Effect::SlowSync] += u64::from(sent.late_us > self.plan.ticks.election_us());
-            let host = &mut self.hosts[node];
-            // Until what it has sent has left: no later word of its may overtake that.
-            host.deaf_until_us = host.deaf_until_us.max(self.now_us + sent.late_us + 1);
-            let for_us = host.deaf_until_us - self.now_us;
-            self.after(for_us, Event::Wake { node, life });
-            if self.plan.ticks.election_us() < sent.late_us {
-                self.watch_links();
-            }
+        let behind = sent.behind.unwrap_or_default();
+        let host = &mut self.hosts[node];
+        if host.syncing && !host.disk_plan.beside {
+            host.behind_sync.get_or_insert(behind);
+        } else {
+            self.carry(node, behind);
         }
-        match driven {
-            Ok(()) => self.await_sync(node),
-            Err(error) => self.die_of(node, &error),
+        if let Err(error) = driven {
+            self.die_of(node, &error);
         }
     }
 
-    /// A sync that runs beside the node ends by an event.
-    fn await_sync(&mut self, node: usize) {
+    /// A sync takes its time, and ends by an event.
+    fn sync_begins(&mut self, node: usize) {
         let host = &mut self.hosts[node];
-        if !host.disk.sync_is_held() || host.syncing {
-            return;
-        }
         host.syncing = true;
         host.sync_number += 1;
         let (life, number) = (host.life, host.sync_number);
-        let syncs = Syncs { disk: &host.disk, plan: &host.disk_plan, rng: &mut host.disk_rng, slow: &mut host.slow_syncs };
-        let took_us = syncs.draw_us();
+        let took_us = match &mut host.slow_syncs {
+            (0, _) => host.disk_plan.sync_us(&mut host.disk_rng),
+            (left, slow_us) => {
+                *left -= 1;
+                *slow_us
+            }
+        };
+        let beside = host.disk_plan.beside;
         self.after(took_us, Event::SyncDone { node, life, number, took_us });
+        self.spring_ambush(node, took_us);
+        if beside {
+            return;
+        }
+        // It hears nothing until it has said what it says after the sync.
+        tell!(self, "n{} waits {took_us} us until it has synced", node + 1);
+        let host = &mut self.hosts[node];
+        host.deaf_until_us = host.deaf_until_us.max(self.now_us + took_us + 1);
+        let for_us = host.deaf_until_us - self.now_us;
+        self.after(for_us, Event::Wake { node, life });
+        if self.plan.ticks.election_us() < took_us {
+            self.watch_links();
+        }
     }
 
     pub(crate) fn sync_done(&mut self, node: usize, life: u64, number: u64, took_us: u64) {
@@ -482,8 +486,25 @@ impl World {
         self.report.effects[Effect::SlowSync] += u64::from(is_slow);
         host.disk.set_sync_us(took_us);
         host.disk.finish_sync();
-        self.with_node(node, |_| ());
-        self.hosts[node].disk.set_sync_us(0);
+        if host.behind_sync.is_none() {
+            self.with_node(node, |_| ());
+            self.hosts[node].disk.set_sync_us(0);
+        } else if host.deaf_until_us <= self.now_us + 1 {
+            self.sync_returned(node);
+        }
+        // Otherwise it stands still as well: when it wakes.
+    }
+
+    /// A node that has waited for its disk goes on where it was, before it reads what has come or counts time that has passed.
+    fn sync_returned(&mut self, node: usize) {
+        let host = &mut self.hosts[node];
+        let Some(behind) = host.behind_sync.take_if(|_| !host.syncing) else { return };
+        let deaf_until_us = std::mem::take(&mut host.deaf_until_us);
+        self.carry(node, behind);
+        self.turn(node, false, |_| ());
+        let host = &mut self.hosts[node];
+        host.disk.set_sync_us(0);
+        host.deaf_until_us = host.deaf_until_us.max(deaf_until_us);
     }
 
     /// A disk that was told to stop or to fail ends its process, in the middle of whatever it was doing; what it had sent is on its way.

@@ -42,7 +42,7 @@ mod world; // the clock and the events
 pub use cluster::{Agreement, CallId, ClerkId, Cluster, Conditions, Limits, Outcome, Proposal};
 pub use effects::{Effect, Effects};
 pub use failure::{Failure, FailureKind};
-pub use fault::{Cut, Fault, FaultKind, Planned, Target};
+pub use fault::{Cut, Fault, FaultKind, Moment, Planned, Target};
 pub use network::{LinkQuality, NetworkPlan};
 pub use peers::Traffic;
 pub use plan::{ClockPlan, DiskPlan, Plan, Rest, Ticks};

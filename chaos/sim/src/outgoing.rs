@@ -2,7 +2,6 @@
 
 use std::rc::Rc;
 
-use fastrand::Rng;
 use kvnode::{AppliedWrite, ClientId, Node, Outbox};
 use raft::{Index, Message, NodeId};
 use wire::client::Reply;
@@ -12,7 +11,6 @@ use crate::check::{Vote, is_kept};
 use crate::disk::WatchedDisk;
 use crate::ledger::Ledger;
 use crate::network::Way;
-use crate::plan::DiskPlan;
 
 /// What leaves at one instant.
 #[derive(Default, Debug)]
@@ -32,72 +30,37 @@ pub(crate) struct Outgone {
     pub(crate) frame: Rc<[u8]>,
 }
 
-/// How long the syncs of a disk take.
-pub(crate) struct Syncs<'a> {
-    pub(crate) disk: &'a WatchedDisk,
-    pub(crate) plan: &'a DiskPlan,
-    pub(crate) rng: &'a mut Rng,
-    /// So many of the next ones take so long.
-    pub(crate) slow: &'a mut (u32, u64),
-}
-
-impl Syncs<'_> {
-    /// How long the next one takes.
-    pub(crate) fn draw_us(self) -> u64 {
-        let Syncs { plan, rng, slow, .. } = self;
-        next_us(plan, rng, slow)
-    }
-}
-
-fn next_us(plan: &DiskPlan, rng: &mut Rng, (left, slow_us): &mut (u32, u64)) -> u64 {
-    if *left > 0 {
-        *left -= 1;
-        return *slow_us;
-    }
-    plan.sync_us(rng)
-}
-
 /// Takes what a turn sends.
 pub(crate) struct Outgoing<'a> {
     node: NodeId,
-    syncs: Syncs<'a>,
+    disk: &'a WatchedDisk,
     /// What is applied is looked at between two entries.
     ledger: &'a mut Ledger,
-    /// None until something is sent: most turns send nothing.
-    parts: Vec<(u64, Sent)>,
-    late_us: u64,
-    saved: bool,
+    done: Done,
     /// The frame that is being made.
     bytes: Vec<u8>,
 }
 
 /// The whole of a turn.
+#[derive(Default)]
 pub(crate) struct Done {
-    /// What leaves, each so much later.
-    pub(crate) parts: Vec<(u64, Sent)>,
-    /// How long the turn waited for its disk.
-    pub(crate) late_us: u64,
-    /// There was a save.
-    pub(crate) saved: bool,
+    /// What left before there was a save.
+    pub(crate) before: Sent,
+    /// What was sent after it began; `None`: there was none.
+    pub(crate) behind: Option<Sent>,
 }
 
 impl<'a> Outgoing<'a> {
-    pub(crate) fn new(node: NodeId, syncs: Syncs<'a>, ledger: &'a mut Ledger) -> Outgoing<'a> {
-        Outgoing { node, syncs, ledger, parts: Vec::new(), late_us: 0, saved: false, bytes: Vec::new() }
+    pub(crate) fn new(node: NodeId, disk: &'a WatchedDisk, ledger: &'a mut Ledger) -> Outgoing<'a> {
+        Outgoing { node, disk, ledger, done: Done::default(), bytes: Vec::new() }
     }
 
     pub(crate) fn finish(self) -> Done {
-        if !self.syncs.plan.beside {
-            self.syncs.disk.set_sync_us(0);
-        }
-        Done { parts: self.parts, late_us: self.late_us, saved: self.saved }
+        self.done
     }
 
     fn now(&mut self) -> &mut Sent {
-        if self.parts.last().is_none_or(|(late_us, _)| *late_us < self.late_us) {
-            self.parts.push((self.late_us, Sent::default()));
-        }
-        &mut self.parts.last_mut().expect("there is one now").1
+        self.done.behind.as_mut().unwrap_or(&mut self.done.before)
     }
 }
 
@@ -107,7 +70,7 @@ impl Outbox for Outgoing<'_> {
     }
 
     fn send(&mut self, to: NodeId, message: &Message, entries: &[u8]) {
-        is_kept(self.node, to, message, self.syncs.disk);
+        is_kept(self.node, to, message, self.disk);
         self.bytes.clear();
         wire::peer::encode_raft(message, entries, &mut self.bytes);
         let frame = self.bytes.as_slice().into();
@@ -127,16 +90,8 @@ impl Outbox for Outgoing<'_> {
         self.now().frames.push(Outgone { to, way, is_answer: is_chunk, frame: bytes });
     }
 
-    /// The sync that follows is waited for, if that is how this disk is used.
     fn flush(&mut self) {
-        self.saved = true;
-        if self.syncs.plan.beside {
-            return;
-        }
-        let Syncs { disk, plan, rng, slow } = &mut self.syncs;
-        let took_us = next_us(plan, rng, slow);
-        disk.set_sync_us(took_us);
-        self.late_us += took_us;
+        self.done.behind.get_or_insert_default();
     }
 
     fn reply(&mut self, client: ClientId, request_id: u64, reply: &Reply) {

@@ -89,13 +89,6 @@ impl World {
         }
     }
 
-    /// What waited for a sync leaves, unless its process has not lived to see that.
-    pub(crate) fn depart(&mut self, node: usize, life: u64, part: Sent) {
-        if self.hosts[node].life == life && self.hosts[node].process.is_some() {
-            self.carry(node, part);
-        }
-    }
-
     pub(crate) fn deliver(&mut self, parcel: Parcel) {
         let (from, to) = (parcel.from, parcel.to);
         if self.is_deaf(to) {

@@ -285,6 +285,11 @@ impl DiskPlan {
         DiskPlan { beside, sync_us_min: 100, sync_us_max, spike_in, spike_us_max: rng.u64(50_000..2_500_000) }
     }
 
+    /// Whether a sync is anything that a power cut may fall into.
+    pub(crate) fn takes_time(&self) -> bool {
+        self.sync_us_max > 0
+    }
+
     /// How long the next sync takes.
     pub(crate) fn sync_us(&self, rng: &mut Rng) -> u64 {
         let is_spike = self.spike_in > 0 && rng.u32(0..self.spike_in) == 0;

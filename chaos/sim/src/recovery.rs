@@ -65,10 +65,10 @@ impl World {
         if host.process.is_none() {
             return self.start(node);
         }
-        self.after(0, Event::Wake { node, life });
         if is_syncing {
             self.after(0, Event::SyncDone { node, life, number, took_us: 0 });
         }
+        self.after(0, Event::Wake { node, life });
     }
 
     /// What a node does that is not of the majority. What is wrong with its disk stays wrong.

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use fastrand::Rng;
 
-use crate::fault::{Cut, Fault, FaultKind, Planned, Target};
+use crate::fault::{Cut, Fault, FaultKind, Moment, Planned, Target};
 use crate::network::LinkQuality;
 use crate::plan::stream;
 
@@ -70,12 +70,16 @@ fn draw_one(kind: FaultKind, scope: &Scope, rng: &mut Rng) -> Fault {
     match kind {
         FaultKind::Kills => Fault::Kill {
             target: if rng.u32(0..8) == 0 { Target::All } else { somebody(rng) },
-            at_step: rng.bool().then(|| rng.u64(0..12)),
+            moment: if rng.bool() { Moment::AtStep(rng.u64(0..12)) } else { Moment::Now },
             down_us: down_us(rng),
         },
         FaultKind::PowerCuts => Fault::PowerCut {
             target: if rng.u32(0..3) == 0 { Target::All } else { somebody(rng) },
-            at_step: rng.bool().then(|| rng.u64(0..12)),
+            moment: match rng.u32(0..6) {
+                0 => Moment::Now,
+                1 => Moment::AtStep(rng.u64(0..12)),
+                _ => Moment::InSync(rng.u64(0..1000)),
+            },
             down_us: (0..node_count).map(|_| down_us(rng)).collect(),
         },
         FaultKind::CrashLoops => Fault::CrashLoop {

@@ -13,9 +13,9 @@ use crate::check::Checker;
 use crate::clerks::{Clerks, Due};
 use crate::cluster::Conditions;
 use crate::connections::Wire;
+use crate::faults::Ambush;
 use crate::hosts::{Death, Host};
 use crate::network::{Network, Parcel};
-use crate::outgoing::Sent;
 use crate::peers::{Met, Traffic};
 use crate::plan::{Plan, stream};
 use crate::queue::Queue;
@@ -31,12 +31,6 @@ pub(crate) enum Event {
     Wake {
         node: usize,
         life: u64,
-    },
-    /// What a turn sent behind a sync leaves.
-    Depart {
-        node: usize,
-        life: u64,
-        part: Box<Sent>,
     },
     Deliver {
         parcel: Parcel,
@@ -137,6 +131,7 @@ pub(crate) struct World {
     pub(crate) checker: Checker,
     pub(crate) trace: Trace,
     pub(crate) report: Report,
+    pub(crate) ambushes: Vec<Ambush>,
     /// No fault begins any more.
     pub(crate) calm: bool,
     /// Handed in, and not driven: this node takes what came while it was deaf.
@@ -170,6 +165,7 @@ impl World {
             checker: Checker::default(),
             trace: Trace::new(plan.node_count),
             report,
+            ambushes: Vec::new(),
             calm: false,
             waking: None,
             core: (0..plan.node_count).collect(),
@@ -211,7 +207,6 @@ impl World {
         match event {
             Event::Tick { node, life } => self.tick(node, life),
             Event::Wake { node, life } => self.wake(node, life),
-            Event::Depart { node, life, part } => self.depart(node, life, *part),
             Event::Deliver { parcel } => self.deliver(parcel),
             Event::Resume { from, to } => self.resume_link(from, to),
             Event::Dial { from, to, life, attempt } => self.dial_peer(from, to, life, attempt),
