@@ -43,6 +43,8 @@ struct Watch {
     snapshots: Vec<Snapshot>,
     /// For whoever compares the logs.
     written: Vec<Written>,
+    /// A power cut may leave less than it would have before.
+    holds_less: bool,
     /// The power is out, or the process dead: what was pending is there or not.
     crashed: bool,
     has_lived: bool,
@@ -140,6 +142,11 @@ impl WatchedDisk {
         out.append(&mut self.watch.borrow_mut().written);
     }
 
+    /// Whether, since the last call, anything that would have been there after a power cut may be gone.
+    pub(crate) fn take_holds_less(&self) -> bool {
+        std::mem::take(&mut self.watch.borrow_mut().holds_less)
+    }
+
     /// Moves the rare paths that were taken since the last call to `out`.
     pub(crate) fn take_reached(&self, out: &mut Vec<&'static str>) {
         self.watch.borrow_mut().reached.take(out);
@@ -213,6 +220,7 @@ impl Watch {
             }
             false => self.log.cut(first_index),
         };
+        self.holds_less |= is_base || first_index <= self.durable_to;
         self.durable_to = self.durable_to.min(first_index.prev());
         self.log.entries.extend(entries.iter().map(|(term, _)| (*term, segment)));
         self.pending.push_back(Batch { path: path.clone(), offset, len, is_base, first_index, last_index, hard_state, replaced });
@@ -228,6 +236,7 @@ impl Watch {
         if self.log.entries.get(up_to.wrapping_sub(1)).is_none_or(|(_, stands_in)| *stands_in < segment) {
             return;
         }
+        self.holds_less = true;
         for (term, _) in self.log.entries.drain(..up_to) {
             self.log.base = EntryId { index: self.log.base.index.next(), term };
         }
@@ -268,7 +277,7 @@ impl Watch {
         let durable = self.snapshot_index();
         must!(durable <= snapshot_index, "what is durable comes back", "{node} has found a snapshot of {snapshot_index}, not {durable}");
         self.snapshots.retain(|snapshot| snapshot.index <= snapshot_index);
-        self.crashed = false;
+        (self.crashed, self.holds_less) = (false, true);
     }
 }
 
@@ -432,9 +441,46 @@ impl WatchedDisk {
     /// A name is gone, at least for now.
     fn removed(&self, path: &str) {
         let watch = &mut *self.watch.borrow_mut();
+        let snapshots = watch.snapshots.len();
         watch.snapshots.retain(|snapshot| snapshot.path != path);
+        watch.holds_less |= watch.snapshots.len() < snapshots;
         if segment_number(path) > 0 {
             watch.segment_removed(path);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use data::{Identity, Options, Store};
+    use raft::{DiskId, EntryHeader, EntryKind, EntryMeta, Save, SaveToken};
+
+    use super::*;
+
+    fn save(store: &mut Store<WatchedDisk>, first: u64, term: u64) {
+        let header = EntryHeader { term: Term(term), time_ms: 0, payload_len: 1, kind: EntryKind::Command };
+        let meta = |index| EntryMeta { index: Index(index), term: Term(term), payload_len: 1, kind: EntryKind::Command };
+        let entries: Vec<EntryMeta> = (first..first + 2).map(meta).collect();
+        entries.iter().for_each(|entry| store.stage(entry.index, [&header.encode()[..], b"x"].concat()));
+        let hard_state = HardState { term: Term(term), voted_for: None };
+        store.save(&Save { token: SaveToken(0), hard_state, commit_index: Index(1), entries }).expect("it is healthy");
+    }
+
+    #[test]
+    fn a_disk_holds_less_when_what_was_durable_is_replaced() {
+        let members = Vec::new();
+        let cluster_id = data::cluster_id("", &[("n1", "n1:7217")]);
+        let identity = Identity { cluster_id, node: NodeId(1), name: "n1".into(), disk_id: DiskId(1), members };
+        let mut disk = WatchedDisk::new();
+        data::init(&mut disk, &identity, &kvnode::first_entry(&[])).expect("an empty disk takes a node");
+        let (mut store, recovered) = Store::open(disk.clone(), &identity, Options::default()).expect("it is whole");
+        disk.recovered(identity.node, &recovered);
+        assert!(disk.take_holds_less(), "a crash may have taken anything");
+        save(&mut store, 2, 1);
+        assert_eq!(disk.durable_index(), Index(3));
+        assert!(!disk.take_holds_less(), "it holds more");
+        save(&mut store, 3, 2);
+        assert!(disk.take_holds_less(), "3/t1 is gone");
+        assert!(!disk.holds(EntryId { index: Index(3), term: Term(1) }));
     }
 }

@@ -395,6 +395,7 @@ impl World {
             }
         }
         let sent = outgoing.finish();
+        let holds_less = disk.take_holds_less();
         if sent.behind.is_some() {
             *idle_ticks = 0;
         }
@@ -403,6 +404,9 @@ impl World {
         *overtaken |= truncations > 0 && *syncing;
         let news = running.take_events();
         let newest = store.snapshot().map(|newest| newest.meta.last);
+        if holds_less {
+            self.check_acknowledged(node);
+        }
         let host = &mut self.hosts[node];
         if newest.is_some() && host.newest_snapshot != newest {
             host.newest_snapshot = newest;

@@ -42,6 +42,13 @@ pub(crate) fn is_kept(id: NodeId, to: NodeId, message: &Message, disk: &WatchedD
     must!(is_kept, rule, "{id} votes for {candidate} in {of}, but a power cut now would leave it {voted_for:?} in {term}");
 }
 
+const TOLD_IS_ON_A_MAJORITY: &str = "what a client was told is on a majority of disks";
+
+fn is_on_a_majority(id: NodeId, entry: EntryId, voters: usize, holders: usize) {
+    let is_majority = voters < 2 * holders;
+    must!(is_majority, TOLD_IS_ON_A_MAJORITY, "{entry} is acknowledged; a power cut now, by {id}, would leave it on {holders} of {voters}");
+}
+
 impl Checker {
     /// A node votes. That counts from here: a vote that was decided, not saved and not sent may be decided again after a crash.
     pub(crate) fn hear(&mut self, from: NodeId, Vote { term, candidate }: Vote) {
@@ -51,14 +58,16 @@ impl Checker {
 
     /// A client is told that its write took effect at `position`. `holds`: how many members' disks would hold an entry after a power cut.
     fn acknowledged(&mut self, id: NodeId, position: Index, voters: usize, holds: impl FnOnce(EntryId) -> usize) {
-        let rule = "what a client was told is on a majority of disks";
         let Some(entry) = self.logs.committed_at(position) else {
-            must!(false, rule, "{id} has acknowledged {position}, which nobody has committed");
+            must!(false, TOLD_IS_ON_A_MAJORITY, "{id} has acknowledged {position}, which nobody has committed");
             return;
         };
-        let holders = holds(entry);
-        must!(voters < 2 * holders, rule, "{id} has acknowledged {entry}; a power cut now would leave it on {holders} of {voters}");
+        is_on_a_majority(id, entry, voters, holds(entry));
         self.acknowledged = self.acknowledged.max(position);
+    }
+
+    fn newest_acknowledged(&self) -> Option<EntryId> {
+        self.logs.committed_at(self.acknowledged).filter(|entry| Index(0) < entry.index)
     }
 
     /// A request is handed to a node.
@@ -87,7 +96,20 @@ impl World {
         let id = self.hosts[node].identity.node;
         let Reply::Written(written) = reply else { return self.checker.answered(id, client, request_id, reply) };
         let hosts = &self.hosts;
-        let holds = |host: &Host, entry| host.disk.holds(entry) || host.wiped_disks.iter().any(|disk| disk.holds(entry));
-        self.checker.acknowledged(id, written.position, hosts.len(), |entry| hosts.iter().filter(|host| holds(host, entry)).count());
+        self.checker.acknowledged(id, written.position, hosts.len(), |entry| holders(hosts, entry));
     }
+
+    /// The disk of a node holds less than before. What clients were told is still on a majority of disks: the newest of it, and with that
+    /// all before.
+    pub(crate) fn check_acknowledged(&self, node: usize) {
+        if let Some(entry) = self.checker.newest_acknowledged() {
+            is_on_a_majority(self.hosts[node].identity.node, entry, self.hosts.len(), holders(&self.hosts, entry));
+        }
+    }
+}
+
+/// How many members' disks would hold an entry after a power cut. One that was wiped counts by what it had: nobody is elected by it again.
+fn holders(hosts: &[Host], entry: EntryId) -> usize {
+    let holds = |host: &&Host| host.disk.holds(entry) || host.wiped_disks.iter().any(|disk| disk.holds(entry));
+    hosts.iter().filter(holds).count()
 }
