@@ -80,7 +80,8 @@ impl Cluster {
             workload: Workload { clerk_count: 0, ..Plan::calm(seed, node_count).workload },
             // Messages are for themselves, as in the labs: no connection breaks because of a cut.
             network: NetworkPlan { in_order: false, ..NetworkPlan::good(node_count) },
-            disks: vec![DiskPlan::instant(); node_count],
+            // Half of the seeds have syncs that a power cut may fall into, the others the shortest ways.
+            disks: vec![if seed % 2 == 1 { DiskPlan::good(true) } else { DiskPlan::instant() }; node_count],
             segments_for: limits.max_log_bytes.map_or(128 << 10, |bytes| bytes.max(16 << 10)),
             max_log_bytes: limits.max_log_bytes,
             max_log_entries: limits.max_log_entries,
