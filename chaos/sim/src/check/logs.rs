@@ -131,7 +131,14 @@ impl Logs {
         must!(index <= last.index, rule, "{leader} leads {leads} with a log to {last}; {committed} is committed");
         let mut at = last;
         while index < at.index && !self.is_committed(at) {
-            let Some(known) = self.known(at) else { return }; // of the time before a node was looked at for the first time
+            let Some(known) = self.known(at) else {
+                must!(
+                    at.index <= Index(1),
+                    rule,
+                    "{leader} leads {leads} with {at} in its log, which is on no disk; {committed} is committed"
+                );
+                return; // every disk begins with the first entry
+            };
             at = EntryId { index: at.index.prev(), term: known.prev_term };
         }
         must!(self.is_committed(at), rule, "{leader} leads {leads} with {at} in its log; {committed} is committed");
@@ -182,6 +189,7 @@ mod tests {
         assert!(holds((4, 3), 3) && holds((3, 3), 3) && holds((4, 2), 2) && holds((2, 1), 2));
         assert!(!holds((2, 1), 3), "it is too short");
         assert!(!holds((4, 2), 3) && !holds((3, 2), 3), "it goes on otherwise");
+        assert!(!holds((5, 9), 3), "its end is on no disk");
     }
 
     #[test]
