@@ -14,7 +14,7 @@ use crate::disk::WatchedDisk;
 use crate::failure::must;
 use crate::reached::Reached;
 use logs::Logs;
-pub(crate) use promises::{Vote, is_kept};
+pub(crate) use promises::{Vote, is_kept, leads};
 
 /// What has been seen so far, on any node, in any life.
 #[derive(Default)]
@@ -63,8 +63,8 @@ impl Checker {
         self.reached.count(&mut self.paths);
         self.logs.take_written(id, disk);
         self.logs.committed(raft, before.as_ref().map_or(Index(0), |before| before.commit_index));
-        if raft.is_leader() {
-            self.leads(id, raft);
+        if raft.is_leader() && self.leads(id, raft.term()) {
+            self.logs.elected(raft);
         }
         let (at, digest) = node.digest();
         let applied_before = before.as_ref().map_or(Index(0), |before| before.applied_index);
@@ -85,16 +85,16 @@ impl Checker {
         }
     }
 
-    fn leads(&mut self, id: NodeId, raft: &raft::Raft) {
-        let term = raft.term();
-        match self.leaders.get(&term) {
-            Some(leader) => must!(*leader == id, "one leader per term (election safety, Raft 5.2)", "{leader} and {id} lead {term}"),
-            None => {
-                self.leaders.insert(term, id);
-                self.leader_changes += 1;
-                self.logs.elected(raft);
-            }
+    /// A node leads, or says so; whether that is news.
+    fn leads(&mut self, id: NodeId, term: Term) -> bool {
+        let known = self.leaders.get(&term).copied();
+        let leader = known.unwrap_or(id);
+        must!(leader == id, "one leader per term (election safety, Raft 5.2)", "{leader} and {id} lead {term}");
+        if known.is_none() {
+            self.leaders.insert(term, id);
+            self.leader_changes += 1;
         }
+        known.is_none()
     }
 
     fn reaches(&mut self, id: NodeId, at: EntryId, digest: u64) {
@@ -129,4 +129,20 @@ impl Checker {
 
 fn place(id: NodeId) -> usize {
     usize::try_from(id.0).expect("a small cluster")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::failure::catch;
+
+    #[test]
+    fn two_that_say_they_lead_one_term_are_heard() {
+        let mut checker = Checker::default();
+        checker.hear_leader(NodeId(1), Term(2), Index(0));
+        checker.hear_leader(NodeId(1), Term(2), Index(0));
+        checker.hear_leader(NodeId(2), Term(3), Index(0));
+        assert_eq!(checker.leader_changes, 2);
+        assert!(catch(|| checker.hear_leader(NodeId(2), Term(2), Index(0))).is_err());
+    }
 }

@@ -3,11 +3,11 @@
 use std::rc::Rc;
 
 use kvnode::{AppliedWrite, ClientId, Node, Outbox};
-use raft::{Index, Message, NodeId};
+use raft::{Index, Message, NodeId, Term};
 use wire::client::Reply;
 use wire::peer::PeerFrame;
 
-use crate::check::{Vote, is_kept};
+use crate::check::{Vote, is_kept, leads};
 use crate::disk::WatchedDisk;
 use crate::ledger::Ledger;
 use crate::network::Way;
@@ -16,6 +16,8 @@ use crate::network::Way;
 #[derive(Default, Debug)]
 pub(crate) struct Sent {
     pub(crate) votes: Vec<Vote>,
+    /// Terms that the node says it leads, each with how far it says it has committed.
+    pub(crate) leads: Vec<(Term, Index)>,
     pub(crate) frames: Vec<Outgone>,
     pub(crate) replies: Vec<(ClientId, u64, Reply)>,
 }
@@ -79,6 +81,9 @@ impl Outbox for Outgoing<'_> {
         let sent = self.now();
         sent.frames.push(Outgone { to, way, is_answer: is_answer(message), frame });
         sent.votes.extend(vote);
+        if let Some(leads) = leads(message).filter(|leads| sent.leads.last() != Some(leads)) {
+            sent.leads.push(leads);
+        }
     }
 
     fn send_beside(&mut self, to: NodeId, frame: &PeerFrame<'_>) {

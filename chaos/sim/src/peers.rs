@@ -47,6 +47,9 @@ impl World {
     /// What a turn sent is on its way.
     pub(crate) fn carry(&mut self, node: usize, part: Sent) {
         let from_life = self.hosts[node].life;
+        for (term, commit) in part.leads {
+            self.checker.hear_leader(self.hosts[node].identity.node, term, commit);
+        }
         for vote in part.votes {
             self.checker.hear(self.hosts[node].identity.node, vote);
         }

@@ -103,6 +103,17 @@ impl Logs {
         }
     }
 
+    /// The leader of this term says that the log is committed so far: who knew of that first may have heard of a later term beside it.
+    pub(super) fn committed_in(&mut self, term: Term, commit: Index) {
+        let end = self.committed.len().min(position(commit) + 1);
+        let later = |(_, known_in): &(Term, Term)| term < *known_in;
+        let first = end - self.committed[..end].iter().rev().take_while(|known| later(known)).count();
+        self.committed[first..end].iter_mut().for_each(|(_, known_in)| *known_in = term);
+        for (later, (leader, last)) in self.elected.range(term.next()..).filter(|_| first < end) {
+            self.must_hold(*leader, *later, *last, Index(end as u64 - 1));
+        }
+    }
+
     /// A leader has appeared: it holds whatever was committed before its term. Its votes may have come late, and others may have been
     /// elected and have committed more meanwhile.
     pub(super) fn elected(&mut self, raft: &Raft) {
@@ -190,6 +201,18 @@ mod tests {
         assert!(!holds((2, 1), 3), "it is too short");
         assert!(!holds((4, 2), 3) && !holds((3, 2), 3), "it goes on otherwise");
         assert!(!holds((5, 9), 3), "its end is on no disk");
+    }
+
+    #[test]
+    fn what_a_leader_says_is_committed_was_so_before_any_later_term() {
+        // Whoever learned first of 3/t3 had heard of term 5 in the same turn.
+        let mut logs = logs();
+        logs.committed[3].1 = Term(5);
+        assert_eq!(logs.owed(Term(4)), Some(Index(2)));
+        logs.elected.insert(Term(4), (NodeId(2), EntryId { index: Index(4), term: Term(2) }));
+        assert!(catch(|| logs.committed_in(Term(3), Index(2))).is_ok(), "nothing new");
+        assert!(catch(|| logs.committed_in(Term(3), Index(3))).is_err(), "the leader of term 4 does not hold it");
+        assert_eq!(logs.owed(Term(4)), Some(Index(3)));
     }
 
     #[test]

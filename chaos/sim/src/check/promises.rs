@@ -28,6 +28,15 @@ impl Vote {
     }
 }
 
+/// Which term the sender of this message leads, if any, and how far it says that the log is committed.
+pub(crate) fn leads(message: &Message) -> Option<(Term, Index)> {
+    match message {
+        Message::Append { term, leader_commit, .. } | Message::Heartbeat { term, leader_commit, .. } => Some((*term, *leader_commit)),
+        Message::InstallSnapshot { term, .. } => Some((*term, Index(0))),
+        _ => None,
+    }
+}
+
 /// Whether a message is true on the disk of the node that says it, at the moment it says it.
 pub(crate) fn is_kept(id: NodeId, to: NodeId, message: &Message, disk: &WatchedDisk) {
     if let Message::AppendReply { outcome: AppendOutcome::Accepted { match_index }, .. } = message {
@@ -54,6 +63,12 @@ impl Checker {
     pub(crate) fn hear(&mut self, from: NodeId, Vote { term, candidate }: Vote) {
         let vote = *self.votes.entry((from, term)).or_insert(candidate);
         must!(vote == candidate, "one vote per term (Raft 5.2)", "{from} votes for {candidate} in {term}, and has voted for {vote}");
+    }
+
+    /// A node says that it leads: perhaps it did so only in the middle of a turn, when nobody looked.
+    pub(crate) fn hear_leader(&mut self, from: NodeId, term: Term, commit: Index) {
+        self.leads(from, term);
+        self.logs.committed_in(term, commit);
     }
 
     /// A client is told that its write took effect at `position`. `holds`: how many members' disks would hold an entry after a power cut.
