@@ -11,7 +11,7 @@ use crate::verdict::{Anomaly, Violation, Why, show, show_value};
 
 /// Who appended a value.
 #[derive(Clone, Copy)]
-enum By {
+pub(crate) enum By {
     /// An event's index.
     Event(usize),
     /// An operation that was refused.
@@ -19,7 +19,7 @@ enum By {
 }
 
 /// What was appended, such that a value can be cut into what it is made of in one way only.
-struct Words {
+pub(crate) struct Words {
     /// In order.
     words: Vec<(Vec<u8>, By)>,
     /// Read from the back: no word ends with another, while some begin with another.
@@ -27,7 +27,7 @@ struct Words {
 }
 
 impl Words {
-    fn new(mut words: Vec<(Vec<u8>, By)>) -> Option<Words> {
+    pub(crate) fn new(mut words: Vec<(Vec<u8>, By)>) -> Option<Words> {
         for backwards in [false, true] {
             if backwards {
                 words.iter_mut().for_each(|(word, _)| word.reverse());
@@ -42,7 +42,7 @@ impl Words {
     }
 
     /// The words that make up `value`, each with its length.
-    fn cut(&self, value: &[u8]) -> Option<Vec<(By, usize)>> {
+    pub(crate) fn cut(&self, value: &[u8]) -> Option<Vec<(By, usize)>> {
         let mut value = value.to_vec();
         if self.backwards {
             value.reverse();

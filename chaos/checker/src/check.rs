@@ -7,7 +7,7 @@ use crate::model::{Does, Event, Key, Prepared};
 use crate::search::{Search, search};
 use crate::verdict::{Anomaly, GaveUp, Verdict, Violation};
 use crate::witness::{Witness, witness};
-use crate::{Judged, append, register, versions};
+use crate::{Judged, append, mixed, register, versions};
 
 /// How far a search may go, for each key. They are counts, not times, so that a verdict never depends on the machine.
 #[derive(Clone, Debug)]
@@ -104,7 +104,7 @@ fn refused(prepared: &Prepared<'_>) -> Vec<Vec<usize>> {
 }
 
 fn of_key(prepared: &Prepared<'_>, key: Key, events: &[Event<'_>], refused: &[usize], limits: &Limits) -> Verdict {
-    for judge in [append::judge, register::judge] {
+    for judge in [append::judge, register::judge, mixed::judge] {
         match judge(prepared, key, events, refused) {
             Judged::Fits => return Verdict::Linearizable,
             Judged::Broken(violation) => return Verdict::Violation(violation),

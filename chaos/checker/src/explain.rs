@@ -3,6 +3,7 @@
 use std::ops::Range;
 
 use crate::Limits;
+use crate::mixed::Mixed;
 use crate::model::{Does, Event, Key, Prepared};
 use crate::search::{Search, search};
 use crate::verdict::{Anomaly, OPS_MAX, Violation, Why, show_value};
@@ -31,7 +32,13 @@ pub(crate) fn explain(
     }
     let all = until(events, ends[fails - 1]);
     let mut core = all.clone();
-    let culprit = core.iter().filter(|event| event.end == ends[fails - 1]).map(|event| event.id).next_back().expect("something ended then");
+    // Where the answers show which writes they are of, nothing else is said of them.
+    let whole: Vec<Event<'_>> = key.map(|key| own(prepared, key)).unwrap_or_default();
+    let mixed = key.and_then(|key| Mixed::new(prepared, key, &whole, &[]));
+    let lacks = |event: &Event<'_>| mixed.as_ref().is_some_and(|mixed| mixed.missing(event.id).is_some());
+    // Of several, one that lacks something for sure, or a read: it says more.
+    let ended = core.iter().filter(|event| event.end == ends[fails - 1]);
+    let culprit = ended.max_by_key(|event| (lacks(event), event.does.only_reads())).map(|event| event.id).expect("something ended then");
     // Then look away from as much as possible. Looking away is sound: a read is left out, a write may have happened at any time or never.
     let mut size = core.len().div_ceil(2);
     let mut tries = 0;
@@ -53,7 +60,7 @@ pub(crate) fn explain(
         }
         size /= 2;
     }
-    name(prepared, key, &all, &core, culprit)
+    name(prepared, key, mixed.as_ref(), &all, &core, culprit)
 }
 
 /// What was known at a moment.
@@ -112,14 +119,27 @@ fn leaves(does: &Does<'_>, value: Option<&[u8]>) -> bool {
 }
 
 /// `all` is what was known when the culprit answered, `core` what of it cannot be looked away from.
-fn name(prepared: &Prepared<'_>, key: Option<Key>, all: &[Event<'_>], core: &[Event<'_>], culprit: usize) -> Box<Violation> {
+fn name(
+    prepared: &Prepared<'_>,
+    key: Option<Key>,
+    mixed: Option<&Mixed<'_, '_>>,
+    all: &[Event<'_>],
+    core: &[Event<'_>],
+    culprit: usize,
+) -> Box<Violation> {
     let end = all.iter().find(|event| event.id == culprit).expect("the culprit answered");
     let mut ops = vec![culprit];
     let mut why = Vec::new();
     let others: Vec<&Event<'_>> = all.iter().filter(|event| event.id != culprit && touches(end, event)).collect();
     let known = || others.iter().filter(|event| event.end != u64::MAX);
     let writer = |value: Option<&[u8]>| others.iter().find(|event| leaves(&event.does, value));
+    let shown = mixed.map(|mixed| mixed.ops_shown(culprit)).unwrap_or_default();
     let anomaly = 'name: {
+        if let Some((anomaly, proof, because)) = mixed.and_then(|mixed| mixed.missing(culprit)) {
+            ops.extend(proof);
+            why.extend(because);
+            break 'name anomaly;
+        }
         if let Some(value) = saw(&end.does) {
             let from = writer(value);
             if value.is_some() && from.is_none() {
@@ -149,8 +169,8 @@ fn name(prepared: &Prepared<'_>, key: Option<Key>, all: &[Event<'_>], core: &[Ev
                 break 'name Anomaly::NonMonotonicRead;
             }
         }
-        let Some(write) = known().filter(|event| event.precedes(end) && !event.does.only_reads()).max_by_key(|event| (event.end, event.id))
-        else {
+        let is_unseen = |event: &&&Event<'_>| event.precedes(end) && !event.does.only_reads() && !shown.contains(&event.id);
+        let Some(write) = known().filter(is_unseen).max_by_key(|event| (event.end, event.id)) else {
             why.push(Why::Of(culprit, "fits at no moment between its call and its return".into()));
             if key.is_none() {
                 // Scans of which each shows what another lacks; and who wrote it.
@@ -181,6 +201,12 @@ fn name(prepared: &Prepared<'_>, key: Option<Key>, all: &[Event<'_>], core: &[Ev
     }
     why.push(Why::Text("No order within the intervals gives all of these answers".into()));
     Violation::new(prepared.history, anomaly, key.map(|key| prepared.keys[key]), &ops, &why)
+}
+
+/// All that touches a key.
+fn own<'h>(prepared: &Prepared<'h>, key: Key) -> Vec<Event<'h>> {
+    let own: Vec<usize> = (0..prepared.events.len()).filter(|index| prepared.events[*index].does.key() == Some(key)).collect();
+    prepared.of_key(key, &own)
 }
 
 fn items<'a, 'h>(does: &'a Does<'h>) -> &'a [(Key, &'h [u8])] {

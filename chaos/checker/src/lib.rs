@@ -9,7 +9,8 @@
 //!
 //! 1. The **witness**: where every reply says at which position it took effect, that order need only be replayed and held against the
 //!    clock, O(n log n) for everything. What passes is linearizable whatever the positions are worth.
-//! 2. **Appends** and **registers**: keys of which the answers themselves show the order, since no value is written twice.
+//! 2. **Appends** and **registers**: keys of which the answers themselves show the order, since no value is written twice. Where a key is
+//!    both put and appended to, they show most of what can be wrong.
 //! 3. The **search** for an order, key by key, within [`Limits`]; keys that scans tie together are searched together.
 //!
 //! A history may also come as text, a JSON object per line ([`read`], [`write()`]); the fields stand in `src/json.rs`.
@@ -33,6 +34,7 @@ mod check; // the tiers, one after the other
 mod explain; // why a search found nothing
 mod history; // what clients saw
 mod json; // the same, as lines of text
+mod mixed; // keys that are put and appended to
 mod model; // one copy
 mod order; // an order against the clock
 mod place; // writes of unknown outcome, in an order that is given

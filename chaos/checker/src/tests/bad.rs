@@ -25,6 +25,18 @@ const APPENDS: [(&str, Mutation); 9] = [
     ("reordered", reordered),
 ];
 
+/// On keys that are put, too.
+const WORDS: [(&str, Mutation); 8] = [
+    ("stale", stale_append),
+    ("went back", went_back_append),
+    ("lost", lost_append),
+    ("twice", twice),
+    ("fork", fork_or_reordered),
+    ("nobody's", nobodys),
+    ("refused", refused),
+    ("reordered", reordered),
+];
+
 const REGISTERS: [(&str, Mutation); 6] = [
     ("stale", stale_put),
     ("went back", went_back_put),
@@ -99,6 +111,14 @@ impl Execution {
         self.ops[read].call.key() == key && found(&self.ops[read]).is_some_and(|value| words(value).iter().any(|other| other == word))
     }
 
+    /// Whether a read that shows an append could not have done without.
+    fn had_to_show(&self, read: usize, append: usize) -> bool {
+        let (ops, key) = (&self.ops, self.ops[read].call.key());
+        let first = found(&ops[read]).and_then(|value| self.writer(key, words(value).first()?));
+        let could_be_covered = first.is_some_and(|first| matches!(ops[first].call, Call::Put { .. }) && !over(&ops[first], &ops[append]));
+        matches!(ops[append].call, Call::Append { .. }) && over(&ops[append], &ops[read]) && !could_be_covered
+    }
+
     /// Changes the words of every read of a key.
     fn rewrite(&mut self, of: Option<Vec<u8>>, change: impl Fn(&mut Vec<Vec<u8>>)) {
         for read in self.reads().collect::<Vec<_>>() {
@@ -119,7 +139,7 @@ fn stale_append(rng: &mut Rng, execution: &mut Execution) -> Option<&'static [An
     let (read, word, _) = execution.last_words(rng).into_iter().find(|(read, word, append)| {
         let (ops, key) = (&execution.ops, execution.ops[*read].call.key());
         let others: Vec<usize> = execution.reads().filter(|other| other != read && execution.shows(*other, key, word)).collect();
-        over(&ops[*append], &ops[*read]) && !others.is_empty() && others.iter().all(|other| !over(&ops[*other], &ops[*read]))
+        execution.had_to_show(*read, *append) && !others.is_empty() && others.iter().all(|other| !over(&ops[*other], &ops[*read]))
     })?;
     let shorter = found(&execution.ops[read])?.strip_suffix(&word[..])?.to_vec();
     set(&mut execution.ops[read], &shorter);
@@ -127,9 +147,10 @@ fn stale_append(rng: &mut Rng, execution: &mut Execution) -> Option<&'static [An
 }
 
 fn went_back_append(rng: &mut Rng, execution: &mut Execution) -> Option<&'static [Anomaly]> {
-    let (read, word, append) = execution.last_words(rng).into_iter().find(|(read, word, _)| {
+    let (read, word, append) = execution.last_words(rng).into_iter().find(|(read, word, append)| {
         let (ops, key) = (&execution.ops, execution.ops[*read].call.key());
-        execution.reads().any(|other| execution.shows(other, key, word) && over(&ops[other], &ops[*read]))
+        matches!(ops[*append].call, Call::Append { .. })
+            && execution.reads().any(|other| execution.shows(other, key, word) && over(&ops[other], &ops[*read]))
     })?;
     execution.ops[append].outcome = Outcome::Unknown;
     let shorter = found(&execution.ops[read])?.strip_suffix(&word[..])?.to_vec();
@@ -138,14 +159,14 @@ fn went_back_append(rng: &mut Rng, execution: &mut Execution) -> Option<&'static
 }
 
 fn lost_append(rng: &mut Rng, execution: &mut Execution) -> Option<&'static [Anomaly]> {
-    let (read, word, _) =
-        execution.last_words(rng).into_iter().find(|(read, _, append)| over(&execution.ops[*append], &execution.ops[*read]))?;
+    let (read, word, _) = execution.last_words(rng).into_iter().find(|(read, _, append)| execution.had_to_show(*read, *append))?;
     execution.rewrite(execution.key_of(read), |shown| shown.retain(|other| *other != word));
     Some(&[LostWrite])
 }
 
 fn twice(rng: &mut Rng, execution: &mut Execution) -> Option<&'static [Anomaly]> {
-    let (read, word, _) = execution.last_words(rng).pop()?;
+    let (read, word, _) =
+        execution.last_words(rng).into_iter().rfind(|(_, _, append)| matches!(execution.ops[*append].call, Call::Append { .. }))?;
     execution.rewrite(execution.key_of(read), |shown| {
         if let Some(place) = shown.iter().position(|other| *other == word) {
             shown.insert(place, word.clone());
@@ -165,6 +186,11 @@ fn fork(rng: &mut Rng, execution: &mut Execution) -> Option<&'static [Anomaly]> 
     shown.swap(last - 1, last);
     set(&mut execution.ops[read], &shown.concat());
     Some(&[Fork])
+}
+
+/// An append that a read shows before its put is also out of order.
+fn fork_or_reordered(rng: &mut Rng, execution: &mut Execution) -> Option<&'static [Anomaly]> {
+    fork(rng, execution).map(|_| &[Fork, ReorderedWrites][..])
 }
 
 fn reordered(rng: &mut Rng, execution: &mut Execution) -> Option<&'static [Anomaly]> {
@@ -342,13 +368,16 @@ struct Bad {
     by_key: bool,
 }
 
+const KINDS: [(Workload, &[(&str, Mutation)]); 4] =
+    [(Workload::Append, &APPENDS), (Workload::Register, &REGISTERS), (Workload::Mixed, &OTHERS), (Workload::Words, &WORDS)];
+
 fn bad(seeds: std::ops::Range<u64>) -> Vec<Bad> {
     let mut all = Vec::new();
     for seed in seeds {
-        for (workload, mutations) in [(Workload::Append, &APPENDS[..]), (Workload::Register, &REGISTERS), (Workload::Mixed, &OTHERS)] {
+        for (workload, mutations) in KINDS {
             for (name, mutation) in mutations {
                 let mut rng = Rng::with_seed(seed);
-                let ops = if workload == Workload::Mixed { 30 } else { 90 };
+                let ops = if matches!(workload, Workload::Mixed | Workload::Words) { 30 } else { 90 };
                 let unknown = if rng.bool() { 0 } else { 15 };
                 let spread = rng.u64(1..12);
                 let mut execution = make(&mut rng, Shape { workload, ops, keys: 3, spread, unknown });
@@ -387,6 +416,29 @@ pub(super) fn not_caught(seeds: std::ops::Range<u64>) -> Vec<String> {
 fn every_kind_of_bad_history_is_caught_and_named() {
     let wrong = not_caught(0..150);
     assert!(wrong.is_empty(), "{} not caught, the first: {}", wrong.len(), wrong[0]);
+}
+
+#[test]
+fn what_is_shown_twice_on_a_key_that_is_put_and_appended_to_is_a_duplicate() {
+    let says = |shown: &str| {
+        let mut history = History::new();
+        let append = Call::Append { key: key(0), value: b"a;".into() };
+        history.push(Op::new(1, Call::Put { key: key(0), value: b"p;".into() }, 10).ok(20, Answer::Done)).unwrap();
+        history.push(Op::new(1, append, 30).ok(40, Answer::Done)).unwrap();
+        history.push(Op::new(1, Call::Get { key: key(0) }, 50).ok(60, Answer::Value(Some(shown.into())))).unwrap();
+        match check(&history, &Limits::default()) {
+            Verdict::Violation(violation) => (violation.anomaly, violation.sentences.join(" ")),
+            other => panic!("{other:?}"),
+        }
+    };
+    let (anomaly, why) = says("p;a;a;");
+    assert!(anomaly == Duplicate && why.contains("shows \"a;\" twice; it was written once."), "{anomaly}: {why}");
+    let (anomaly, why) = says("p;x;");
+    assert!(anomaly == PhantomValue && why.contains("shows bytes that nobody wrote."), "{anomaly}: {why}");
+    let (anomaly, why) = says("p;");
+    assert!(anomaly == LostWrite && why.contains("shows nothing of \"a;\". Nor does any other read."), "{anomaly}: {why}");
+    let (anomaly, why) = says("a;p;");
+    assert!(anomaly == ReorderedWrites && why.contains("shows \"p;\" behind \"a;\"."), "{anomaly}: {why}");
 }
 
 /// The history if only these are looked at: of all else, reads are forgotten, and writes may have happened at any time or never.
@@ -443,10 +495,10 @@ fn with_positions_no_answer_can_be_another() {
 #[test]
 fn every_mutation_is_made_often() {
     let all = bad(0..150);
-    for (workload, mutations) in [("Append", &APPENDS[..]), ("Register", &REGISTERS), ("Mixed", &OTHERS)] {
+    for (workload, mutations) in KINDS {
         for (name, _) in mutations {
-            let count = all.iter().filter(|bad| bad.what.ends_with(&format!("{workload}, {name}"))).count();
-            assert!(count >= 15, "{workload}, {name}: made {count} times of 150");
+            let count = all.iter().filter(|bad| bad.what.ends_with(&format!("{workload:?}, {name}"))).count();
+            assert!(count >= 15, "{workload:?}, {name}: made {count} times of 150");
         }
     }
 }

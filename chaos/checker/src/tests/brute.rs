@@ -85,12 +85,13 @@ fn random(rng: &mut Rng, workload: Workload) -> History {
         let unique = vec![b'a' + u8::try_from(number).unwrap()];
         let some = |rng: &mut Rng| vec![b'a' + rng.u8(..u8::try_from(count).unwrap())];
         let (call, answer) = match workload {
-            Workload::Append | Workload::Register if rng.bool() => {
-                let longest = if workload == Workload::Append { 3 } else { 2 };
+            Workload::Append | Workload::Register | Workload::Words if rng.bool() => {
+                let longest = if workload == Workload::Register { 2 } else { 3 };
                 let value: Vec<u8> = (0..rng.usize(..longest)).flat_map(|_| some(rng)).collect();
                 (Call::Get { key }, Answer::Value((!value.is_empty()).then_some(value)))
             }
-            Workload::Append => (Call::Append { key, value: unique }, Answer::Done),
+            Workload::Words if rng.bool() => (Call::Put { key, value: unique }, Answer::Done),
+            Workload::Append | Workload::Words => (Call::Append { key, value: unique }, Answer::Done),
             Workload::Register => (Call::Put { key, value: unique }, Answer::Done),
             Workload::Scans if rng.u8(..3) == 0 => {
                 let all = [(b"k0".to_vec(), letter(rng)), (b"k1".to_vec(), letter(rng))];
@@ -144,7 +145,7 @@ pub(super) fn disagreements(seeds: std::ops::Range<u64>) -> (Vec<String>, usize)
     let (mut disagreements, mut linearizable) = (Vec::new(), 0);
     for seed in seeds {
         let mut rng = Rng::with_seed(seed);
-        let workload = WORKLOADS[usize::try_from(seed % 4).unwrap()];
+        let workload = if seed % 5 == 4 { Workload::Words } else { WORKLOADS[usize::try_from(seed % 5).unwrap()] };
         let history = random(&mut rng, workload);
         let truth = truth(&history);
         linearizable += usize::from(truth);
@@ -168,7 +169,7 @@ fn the_operations_that_are_named_prove_it_by_all_orders() {
     let mut violations = 0;
     for seed in 400_000..420_000 {
         let mut rng = Rng::with_seed(seed);
-        let workload = WORKLOADS[usize::try_from(seed % 4).unwrap()];
+        let workload = if seed % 5 == 4 { Workload::Words } else { WORKLOADS[usize::try_from(seed % 5).unwrap()] };
         let history = random(&mut rng, workload);
         let Verdict::Violation(violation) = check(&history, &Limits::default()) else { continue };
         violations += 1;

@@ -115,13 +115,13 @@ fn the_same_history_gets_the_same_verdict() {
 #[test]
 fn a_search_that_needs_too_much_gives_up_and_says_where() {
     let mut history = History::new();
-    // Sixteen writes at once, and a read of what none of their orders can leave: all must be tried.
+    // Sixteen writes at once, two of one value, and a read of what none of their orders can leave: all must be tried.
     for client in 0..16 {
-        let (key, value) = (b"hot".to_vec(), vec![b'a' + u8::try_from(client).unwrap()]);
+        let (key, value) = (b"hot".to_vec(), vec![b'a' + u8::try_from(client % 15).unwrap()]);
         let call = if client % 2 == 0 { Call::Append { key, value } } else { Call::Put { key, value } };
         history.push(Op::new(client, call, 0).ok(100, Answer::Done)).unwrap();
     }
-    history.push(Op::new(99, Call::Get { key: b"hot".into() }, 200).ok(300, Answer::Value(Some(b"aa".into())))).unwrap();
+    history.push(Op::new(99, Call::Get { key: b"hot".into() }, 200).ok(300, Answer::Value(Some(b"zz".into())))).unwrap();
     let limits = Limits { steps_max: 1000, states_max: 1_000_000 };
     let Verdict::Unknown(why) = check(&history, &limits) else { panic!("not given up") };
     assert_eq!(why.to_string(), "17 operations on key \"hot\" need more than 1000 steps to search");

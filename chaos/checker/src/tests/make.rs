@@ -17,6 +17,8 @@ pub(super) enum Workload {
     Mixed,
     /// Everything.
     Scans,
+    /// Puts and appends of values that differ, and gets.
+    Words,
 }
 
 pub(super) const WORKLOADS: [Workload; 4] = [Workload::Append, Workload::Register, Workload::Mixed, Workload::Scans];
@@ -112,8 +114,9 @@ fn call(rng: &mut Rng, shape: &Shape, number: usize) -> Call {
     let unique = format!(".{number}").into_bytes();
     let value = |rng: &mut Rng| vec![b'a' + rng.u8(..4)];
     match shape.workload {
-        Workload::Append | Workload::Register if rng.u8(..5) < 2 => Call::Get { key },
-        Workload::Append => Call::Append { key, value: unique },
+        Workload::Append | Workload::Register | Workload::Words if rng.u8(..5) < 2 => Call::Get { key },
+        Workload::Words if rng.u8(..4) == 0 => Call::Put { key, value: unique },
+        Workload::Append | Workload::Words => Call::Append { key, value: unique },
         Workload::Register => Call::Put { key, value: unique },
         Workload::Scans if rng.u8(..5) == 0 => Call::Scan {
             from: rng.bool().then(|| self::key(rng.u64(..shape.keys))),
