@@ -56,8 +56,9 @@ impl World {
     fn calm_node(&mut self, node: usize) {
         self.network.is_calm[node] = true;
         let host = &mut self.hosts[node];
+        // A sync that is held may have met the end of its process already: then it still dies so, now that the sync returns.
         host.disk.disarm();
-        (host.doom, host.is_full, host.late, host.refuses_until_us, host.slow_syncs) = (None, false, (0, 0), 0, (0, 0));
+        (host.is_full, host.late, host.refuses_until_us, host.slow_syncs) = (false, (0, 0), 0, (0, 0));
         host.crash_loop.0.clear();
         host.disk_plan = DiskPlan::good(host.disk_plan.beside);
         host.deaf_until_us = host.deaf_until_us.min(self.now_us);

@@ -107,6 +107,12 @@ fn five_nodes_are_one_copy_whatever_happens() {
     run_range(5, 100);
 }
 
+/// 743918408 called that a mistake of the node: all were killed at their next step, n3 in a sync that returned when the faults were over.
+#[test]
+fn a_step_that_ends_a_process_does_so_even_if_its_sync_returns_when_the_faults_are_over() {
+    run(&Plan::draw(743_918_408, 3, Profile::Default));
+}
+
 #[test]
 fn a_quiet_cluster_elects_one_leader_and_keeps_it() {
     for seed in 1..=20 {

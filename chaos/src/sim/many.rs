@@ -33,14 +33,14 @@ pub(crate) fn run(recipe: &Recipe, args: &SimArgs, interrupt: &Interrupt, out: &
     let work = |seed: u64| {
         let plan = recipe.plan(seed);
         let is_repeated = (seed - seeds.first).is_multiple_of(TWICE_EVERY);
-        (seed, if is_repeated { sim::run_twice(&plan) } else { sim::run(&plan) })
+        (seed, is_repeated, if is_repeated { sim::run_twice(&plan) } else { sim::run(&plan) })
     };
     let mut range = Range { totals: Totals::default(), unjudged: 0, interrupted: false, last: None, failure: None };
     let mut status = Status { for_people: std::io::stdout().is_terminal(), last: Instant::now() };
     let mut printed = Ok(());
     pool::in_order(jobs, seeds.iter().take_while(in_time), work, |result| {
-        if let Some((seed, result)) = result {
-            range.take(seed, result);
+        if let Some((seed, is_repeated, result)) = result {
+            range.take(seed, is_repeated, result);
             if range.failure.is_none() && status.is_due(range.totals.seeds) {
                 printed = writeln!(out, "to {seed}: {}", range.totals).and_then(|()| out.flush());
             }
@@ -86,9 +86,14 @@ struct Range {
 }
 
 impl Range {
-    fn take(&mut self, seed: u64, result: Result<Report, sim::Failure>) {
+    fn take(&mut self, seed: u64, is_repeated: bool, result: Result<Report, sim::Failure>) {
         match result {
-            Ok(report) => self.totals.add(&report),
+            Ok(report) => {
+                self.totals.add(&report);
+                if is_repeated {
+                    self.totals.repeated(&report);
+                }
+            }
             // The others may be easier, and may be wrong.
             Err(failure) if failure.kind == FailureKind::Unjudged => self.unjudged += 1,
             Err(failure) => {

@@ -52,7 +52,7 @@ pub(crate) fn run(recipe: &Recipe, seed: u64, args: &SimArgs, interrupt: &Interr
     });
     match repeated {
         Ok((report, ending)) => {
-            summary(&report, &began, out)?;
+            summary(&report, ending == Ending::Passed, &began, out)?;
             if ending == Ending::Passed {
                 writeln!(out, "seed={seed} passed, twice alike")?;
             }
@@ -62,9 +62,12 @@ pub(crate) fn run(recipe: &Recipe, seed: u64, args: &SimArgs, interrupt: &Interr
     }
 }
 
-fn summary(report: &Report, began: &Began, out: &mut impl Write) -> Result<(), Failure> {
+fn summary(report: &Report, is_repeated: bool, began: &Began, out: &mut impl Write) -> Result<(), Failure> {
     let mut totals = Totals::default();
     totals.add(report);
+    if is_repeated {
+        totals.repeated(report);
+    }
     writeln!(out, "{totals}\n{}\n{}\n{}", totals.faults(), totals.rates(), totals.speed(&began.spent()))?;
     Ok(())
 }

@@ -35,6 +35,8 @@ pub(crate) struct Totals {
     installs: u64,
     committed: u64,
     simulated_us: u64,
+    /// Of seeds that ran a second time, which nothing else counts.
+    repeated_us: u64,
     /// The longest that a majority took to serve, from the end of its faults.
     core_us_max: u64,
     clerk_faults: u64,
@@ -56,6 +58,11 @@ impl Totals {
         self.clerk_faults += report.clerks_lost + report.clerk_cuts;
         self.effects += &report.effects;
         self.reached.add(&report.reached);
+    }
+
+    /// It ran a second time.
+    pub(crate) fn repeated(&mut self, report: &Report) {
+        self.repeated_us += report.simulated_us;
     }
 
     /// What never happened, of what must in runs of this profile.
@@ -80,7 +87,7 @@ impl Totals {
 
     /// How it went, against the clocks.
     pub(crate) fn speed(&self, spent: &Spent) -> String {
-        let simulated = self.simulated_us as f64 / 1e6;
+        let simulated = (self.simulated_us + self.repeated_us) as f64 / 1e6;
         let (wall, cpu) = (spent.wall.as_secs_f64(), spent.cpu.as_secs_f64());
         format!(
             "simulated {simulated:.0} s in {wall:.1} s: {:.0} x, per core {:.0} x; {:.0} committed operations per core-second",
