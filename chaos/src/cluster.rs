@@ -109,10 +109,7 @@ impl Cluster {
     ///
     /// It must be called while the process has one thread.
     pub(crate) fn start(mut options: Options) -> Result<Cluster, Failure> {
-        let kvnode = match &options.kvnode {
-            Some(path) => programs::given(path)?,
-            None => programs::ours("kvnode")?,
-        };
+        let kvnode = programs::given_or_ours(options.kvnode.as_deref(), "kvnode")?;
         options.dir = programs::absolute(&options.dir)?;
         programs::text(&options.dir)?;
         options.kvnode = Some(kvnode);

@@ -18,7 +18,7 @@ pub(crate) fn ours(name: &str) -> Result<PathBuf, Failure> {
 }
 
 /// A program that the user names, by its absolute path.
-pub(crate) fn given(path: &Path) -> Result<PathBuf, Failure> {
+fn given(path: &Path) -> Result<PathBuf, Failure> {
     let absolute = absolute(path)?;
     if !absolute.is_file() || access(&absolute, AccessFlags::X_OK).is_err() {
         return Err(Ending::Usage.says(format!("{}: no program that can be run", path.display())));

@@ -2,14 +2,9 @@
 
 use std::time::Instant;
 
-use serde_json::Value;
 use tests::wait::{PATIENCE, wait_until};
 
-use crate::up::{Up, lacks};
-
-fn figure(effect: &Value, name: &str) -> u64 {
-    effect[name].as_u64().unwrap_or(0)
-}
+use crate::up::{Up, figure, lacks};
 
 #[test]
 fn kills_leave_a_node_down_and_restarts_do_not() {

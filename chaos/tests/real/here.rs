@@ -10,7 +10,7 @@ use serde_json::Value;
 use tests::wait::{PATIENCE, wait_until};
 use tests::{Ran, host, process, programs};
 
-use crate::up::{Up, json, lacks};
+use crate::up::{Up, figure, json, lacks};
 
 /// A cluster, and `chaos` on the host of its first node, which knows the nodes from a file only.
 struct Foreign {
@@ -67,10 +67,6 @@ impl Foreign {
         command.args([&self.network, "iptables", "-S"]);
         String::from_utf8(Ran::run(command, b"").expect_code(0).stdout).expect("text")
     }
-}
-
-fn figure(effect: &Value, name: &str) -> u64 {
-    effect[name].as_u64().unwrap_or(0)
 }
 
 fn is_stopped(pid: u64) -> bool {

@@ -6,15 +6,9 @@ use std::thread;
 use std::time::Duration;
 
 use nix::sched::{CloneFlags, setns};
-use serde_json::Value;
 use tests::wait::{PATIENCE, wait_until};
 
-use crate::up::{Up, lacks};
-
-/// A figure of an effect; 0 if it is not there.
-fn figure(effect: &Value, name: &str) -> u64 {
-    effect[name].as_u64().unwrap_or(0)
-}
+use crate::up::{Up, figure, lacks};
 
 #[test]
 fn a_leader_alone_is_deposed_and_a_healed_one_follows() {

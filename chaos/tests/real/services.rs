@@ -7,6 +7,8 @@ use tests::host;
 use tests::machine::Machine;
 use tests::wait::{PATIENCE, let_pass, wait_until};
 
+use crate::up::figure;
+
 const DIR: &str = "/tmp/here";
 
 /// Three services, and `chaos` beside them, which knows their units.
@@ -28,10 +30,6 @@ fn inject(machine: &Machine, words: &str) -> Value {
 fn heal(machine: &Machine) -> Value {
     let healed: Value = serde_json::from_str(&machine.run(&format!("chaos heal --dir {DIR} --json"))).expect("JSON");
     healed["effect"].clone()
-}
-
-fn figure(effect: &Value, name: &str) -> u64 {
-    effect[name].as_u64().unwrap_or(0)
 }
 
 #[test]

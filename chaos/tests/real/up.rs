@@ -18,6 +18,11 @@ pub(crate) fn lacks(name: &str) -> bool {
     ["netns", "mount", "tun"].into_iter().any(|facility| host::lacks(facility, name))
 }
 
+/// A figure of an effect; 0 if it is not there.
+pub(crate) fn figure(effect: &Value, name: &str) -> u64 {
+    effect[name].as_u64().unwrap_or(0)
+}
+
 /// The program under test.
 pub(crate) fn chaos(words: &[&str]) -> Command {
     let mut command = programs::command(env!("CARGO_BIN_EXE_chaos"));
