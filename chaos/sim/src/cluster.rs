@@ -140,7 +140,7 @@ impl Cluster {
         let look = |world: &World| {
             for (number, host) in world.hosts.iter().enumerate() {
                 let Some((_, store)) = &host.process else { continue };
-                log_bytes_max[number] = log_bytes_max[number].max(store.log_bytes());
+                log_bytes_max[number] = log_bytes_max[number].max(store.held_bytes());
             }
             false
         };

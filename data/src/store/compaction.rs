@@ -207,6 +207,11 @@ impl<D: Disk> Store<D> {
         HARD_STATE_LEN + self.entry_bytes - self.below_snapshot_bytes
     }
 
+    /// Bytes of the term, the vote and all entries that the log holds, the tail that is kept below the newest snapshot among them.
+    pub fn held_bytes(&self) -> u64 {
+        HARD_STATE_LEN + self.entry_bytes
+    }
+
     /// Entries above the newest snapshot, as far as they were written.
     pub fn log_entries(&self) -> u64 {
         self.written_last().0 - self.snapshot_index().max(self.base.index).min(self.written_last()).0

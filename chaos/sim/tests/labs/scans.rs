@@ -3,7 +3,7 @@
 use kvcli::{Answer, Ask, Range, WriteOutcome};
 use sim::{ClerkId, Cluster, Conditions, Limits};
 
-use crate::crowd::{Behaviour, Crowd, check_quiet, conditions, get_by, put_by, split_by_coin, token, written};
+use crate::crowd::{Behaviour, Crowd, check_quiet, conditions, get_by, put_by, token, written};
 use crate::under_seeds;
 
 /// A little more than what a put of these cases takes in the log.
@@ -37,7 +37,7 @@ impl PutAndScan {
         for round in 0..3 {
             let crowd = self.round(&mut cluster);
             if !self.drops && !self.restarts && !self.partitions {
-                check_quiet(&cluster, term, crowd.longest_ms);
+                check_quiet(&cluster, term);
             }
             let reader = cluster.clerk();
             for member in &crowd.members {
@@ -71,7 +71,7 @@ impl PutAndScan {
         let (end_ms, mut filters) = (cluster.now_ms() + 5_000 - 300, 0);
         while cluster.now_ms() < end_ms {
             if self.partitions {
-                split_by_coin(cluster);
+                crowd.split_by_coin(cluster);
                 filters = 0;
             }
             if self.drops {
@@ -82,7 +82,7 @@ impl PutAndScan {
             let ms = 500 + cluster.draw(200);
             crowd.run_for_ms(cluster, ms.min(end_ms - cluster.now_ms()));
         }
-        cluster.heal();
+        crowd.heal(cluster);
         cluster.set_conditions(slow(conditions(false)));
         if self.restarts {
             crowd.rest_for_ms(cluster, 500);
@@ -91,6 +91,7 @@ impl PutAndScan {
             crowd.rest_for_ms(cluster, 500);
         }
         crowd.finish(cluster);
+        crowd.check_waits(self.drops);
         let puts: usize = crowd.members.iter().map(|member| member.behaviour.count).sum();
         assert!(puts > 5 * self.clients, "{puts} puts: this exercised nothing");
         crowd
