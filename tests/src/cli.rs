@@ -7,6 +7,7 @@ use std::os::unix::process::ExitStatusExt;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
+use crate::wait::{PATIENCE, wait_for};
 use crate::{process, programs};
 
 /// How a command ended and all it said.
@@ -56,6 +57,22 @@ impl Ran {
         Ran::run(kvcli_command(args), b"")
     }
 
+    /// Runs it until it ends with this code and says all of these words. Where a timeout is short because it must run out, a machine that
+    /// stalls may let it run out before the interesting thing has happened; that ends with one of the codes in `early`, and any other
+    /// code is a failure.
+    #[track_caller]
+    pub fn until(code: i32, words: &[&str], early: &[i32], run: impl Fn() -> Ran) -> Ran {
+        wait_for(&format!("it ends with {code} and says {words:?}"), PATIENCE, || {
+            let ran = run();
+            assert!(ran.code == code || early.contains(&ran.code), "expected exit code {code}, or {early:?} for a while\n{ran}");
+            if ran.code == code && words.iter().all(|word| ran.says(word)) { Ok(ran) } else { Err(ran) }
+        })
+    }
+
+    fn says(&self, word: &str) -> bool {
+        self.stderr.to_lowercase().contains(&word.to_lowercase())
+    }
+
     /// Panics unless it ended with this code.
     #[track_caller]
     pub fn expect_code(self, code: i32) -> Ran {
@@ -73,7 +90,7 @@ impl Ran {
     #[track_caller]
     pub fn expect_says(self, words: &[&str]) -> Ran {
         for word in words {
-            assert!(self.stderr.to_lowercase().contains(&word.to_lowercase()), "expected the error to say {word:?}\n{self}");
+            assert!(self.says(word), "expected the error to say {word:?}\n{self}");
         }
         self
     }
@@ -93,10 +110,12 @@ impl fmt::Debug for Ran {
     }
 }
 
-/// `kvcli` with these arguments, to be run. Unless they say otherwise it is patient: a machine that is busy may need longer than the default
-/// for an election.
+/// `KVCLI_TIMEOUT` where time is not the matter: a machine that is busy may need longer than the default for an election.
+pub const PATIENT: &str = "60s";
+
+/// `kvcli` with these arguments, to be run. Unless they say otherwise it is patient.
 pub fn kvcli_command<A: AsRef<OsStr>>(args: impl IntoIterator<Item = A>) -> Command {
     let mut command = programs::command(programs::kvcli());
-    command.args(args).env("KVCLI_TIMEOUT", "30s");
+    command.args(args).env("KVCLI_TIMEOUT", PATIENT);
     command
 }

@@ -4,6 +4,7 @@ use std::ffi::OsStr;
 use std::fs::OpenOptions;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::Duration;
 
 use nix::sys::signal::Signal;
 use tempfile::TempDir;
@@ -11,7 +12,7 @@ use tempfile::TempDir;
 use crate::cli::{Ran, kvcli_command};
 use crate::sizes::MaxLog;
 use crate::status::Status;
-use crate::wait::{PATIENCE, wait_for, wait_until};
+use crate::wait::{PATIENCE, let_pass, wait_for, wait_until};
 use crate::{place, process, programs};
 
 /// One node: its place, and its process while it runs.
@@ -47,6 +48,10 @@ pub struct Cluster {
     pub run_args: Vec<String>,
 }
 
+/// Election ticks of a calm cluster, 20 to 40 s: longer than a machine stalls, and short enough to be waited for if a killed leader's
+/// successor is not found at once.
+pub const CALM_TICKS: u32 = 2000;
+
 /// How a node's process is, as far as it was told.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum ProcessState {
@@ -78,19 +83,12 @@ impl Cluster {
         cluster
     }
 
-    /// The same, with an election timeout of 3 to 6 s instead of a tenth of that: for tests in which nobody may stand for election, however
-    /// busy the machine is.
+    /// The same, in which nobody stands for election and no link is given up, however busy the machine is: see
+    /// [`Cluster::start_all_calm`].
     pub fn start_calm(size: usize) -> Cluster {
         let mut cluster = Cluster::prepare(size);
-        cluster.be_calm();
-        cluster.start_all();
-        cluster.wait_healthy();
+        cluster.start_all_calm(CALM_TICKS);
         cluster
-    }
-
-    /// See [`Cluster::start_calm`]; before the nodes start.
-    pub fn be_calm(&mut self) {
-        self.run_args.extend(["--election-ticks", "300"].map(String::from));
     }
 
     /// The same, with logs that are at most so long.
@@ -188,6 +186,31 @@ impl Cluster {
         }
     }
 
+    /// Starts all nodes with an election timeout of so many ticks of 10 ms, or up to twice that, and returns when they are healthy. Who
+    /// leads then goes on for so long without an answer.
+    ///
+    /// Nobody waits so long for a first leader: the last node begins with the usual timeout, leads, and is killed. That is known at once,
+    /// and one of the others leads.
+    pub fn start_all_calm(&mut self, election_ticks: u32) {
+        assert!(self.nodes.len() >= 3, "without the last node there is a majority");
+        let calm = ["--election-ticks".to_owned(), election_ticks.to_string()];
+        let last = self.nodes.len() - 1;
+        self.nodes[..last].iter_mut().for_each(|node| node.run_args.extend(calm.clone()));
+        self.start_all();
+        self.wait_healthy();
+        while self.leader() == last {
+            self.restart(last);
+        }
+        self.nodes[last].run_args.extend(calm);
+        self.restart(last);
+    }
+
+    fn restart(&mut self, number: usize) {
+        self.kill(number);
+        self.start_node(number);
+        self.wait_healthy();
+    }
+
     /// SIGKILL: what it had not synced is the page cache's business, and what it had not said is never said.
     pub fn kill(&mut self, number: usize) {
         let mut child = self.nodes[number].child.take().expect("it runs");
@@ -229,6 +252,8 @@ impl Cluster {
             let others = (0..self.nodes.len()).filter(|other| self.nodes[*other].state() == ProcessState::Running);
             others.into_iter().all(|other| before[other] < times(self, other))
         });
+        // That is said of one link of three; the others were heard at most some heartbeats later, and what is sent on them still arrives.
+        let_pass(Duration::from_millis(200));
     }
 
     /// SIGCONT.
@@ -299,9 +324,15 @@ impl Cluster {
         serde_json::from_slice(&ran.stdout).map(Status).map_err(|error| format!("{error}\n{ran}"))
     }
 
-    /// Asks every node how it is.
+    /// Asks every node how it is, until all that run answer: one that its disk holds up is not gone.
     pub fn status(&self) -> Status {
-        wait_for("status answers", PATIENCE, || self.try_status())
+        wait_for("every node says how it is", PATIENCE, || {
+            let status = self.try_status()?;
+            match self.running().find(|node| status.node(&node.name)["reachable"] != true) {
+                None => Ok(status),
+                Some(silent) => Err(format!("{} does not answer: {:#}", silent.name, status.0)),
+            }
+        })
     }
 
     /// Waits until every member is up and follows one leader, and answers reads.
@@ -331,8 +362,14 @@ impl Cluster {
 
     /// A node that runs and does not lead.
     pub fn follower(&self) -> usize {
+        self.leader_and_follower().1
+    }
+
+    /// Both at one time: asked one after the other they may be the same, if the machine stalls for an election in between.
+    pub fn leader_and_follower(&self) -> (usize, usize) {
         let leader = self.leader();
-        (0..self.nodes.len()).find(|number| *number != leader && self.nodes[*number].child.is_some()).expect("a follower")
+        let follower = (0..self.nodes.len()).find(|number| *number != leader && self.nodes[*number].child.is_some());
+        (leader, follower.expect("a follower"))
     }
 
     fn number(&self, name: &str) -> usize {

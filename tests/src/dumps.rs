@@ -1,11 +1,11 @@
 //! Dumps beside a writer, each of them one point in time.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::Duration;
 
 use kvcli::{Ask, Clerk, Options};
 
 use crate::Cluster;
+use crate::wait::PATIENCE;
 
 /// So many keys, of which a writer always writes the same number to the first and then to the last.
 pub struct Dumps {
@@ -22,7 +22,7 @@ impl Dumps {
         let numbers: Vec<usize> = (0..keys).collect();
         for some in numbers.chunks(1000) {
             let put = |number: &usize| Ask::Put { key: dumps.key(*number), value: value(*number) };
-            let calls: Vec<_> = some.iter().map(|number| clerk.submit(put(number), Duration::from_secs(20))).collect();
+            let calls: Vec<_> = some.iter().map(|number| clerk.submit(put(number), PATIENCE)).collect();
             calls.into_iter().for_each(|call| drop(clerk.wait(call).expect("a put is done")));
         }
         dumps
@@ -45,7 +45,7 @@ impl Dumps {
             let stop_writing = stop_writing;
             let mut seen = Vec::new();
             while seen.len() < at_least || more() {
-                let dump = cluster.kvcli(["--timeout", "20s", "dump"]).expect_code(0).stdout;
+                let dump = cluster.kvcli(["dump"]).expect_code(0).stdout;
                 seen.push(self.first_of(&dump));
             }
             drop(stop_writing);
@@ -84,6 +84,6 @@ impl Drop for Stop<'_> {
 }
 
 fn clerk(cluster: &Cluster) -> Clerk {
-    let options = Options { timeout: Duration::from_secs(20), ..Options::default() };
+    let options = Options { timeout: PATIENCE, ..Options::default() };
     Clerk::new(cluster.endpoints().split(','), options).expect("a clerk")
 }

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 
+use crate::cli::PATIENT;
 use crate::wait::{PATIENCE, wait_for, wait_until};
 use crate::{Ran, process, programs};
 
@@ -81,7 +82,7 @@ impl Machine {
         let mut command = programs::command("nsenter");
         command.args(["--target", &pid, "--mount", "--uts", "--ipc", "--net", "--pid", "--cgroup", "--root"]);
         command.arg(format!("--wdns={}", root().display()));
-        command.args(["sh", "-euc", script]);
+        command.args(["sh", "-euc", script]).env("KVCLI_TIMEOUT", PATIENT);
         Ok(Ran::run(command, b""))
     }
 

@@ -74,7 +74,8 @@ impl Raw {
             Ok(0) => return false,
             Ok(count) => self.buffer.filled(count),
             Err(error) if error.kind() == ErrorKind::ConnectionReset => return false,
-            Err(error) if [ErrorKind::WouldBlock, ErrorKind::TimedOut].contains(&error.kind()) => {}
+            // Interrupted: a machine, or a debugger, has stopped us for a while.
+            Err(error) if [ErrorKind::WouldBlock, ErrorKind::TimedOut, ErrorKind::Interrupted].contains(&error.kind()) => {}
             Err(error) => panic!("cannot read: {error}"),
         }
         true

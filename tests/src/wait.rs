@@ -2,8 +2,9 @@
 
 use std::time::{Duration, Instant};
 
-/// Long enough for anything that needs an election, a restart or a reconnection, on a machine that is busy compiling.
-pub const PATIENCE: Duration = Duration::from_secs(30);
+/// Long enough for anything that needs an election, a restart or a reconnection, on a machine that is busy compiling and whose disk takes
+/// many seconds for one sync.
+pub const PATIENCE: Duration = Duration::from_secs(100);
 
 /// Waits until the condition holds; panics with `what` and how far it got when `limit` has passed.
 pub fn wait_until(what: &str, limit: Duration, mut condition: impl FnMut() -> bool) {

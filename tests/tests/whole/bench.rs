@@ -16,9 +16,13 @@ fn every_kind_of_load_is_served_without_an_error() {
     let cluster = Cluster::start(3);
     for op in ["put", "get", "append", "mixed"] {
         let args = ["bench", "--op", op, "--clients", "8", "--in-flight", "4", "--keys", "50", "--seconds", "1", "--warmup", "0", "--json"];
-        let ran = cluster.kvcli(args).expect_code(0);
-        let figures: Value = serde_json::from_slice(&ran.stdout).expect("JSON");
-        assert!(number(&figures, "ops_per_s") > 0 && number(&figures, "errors") == 0, "{op}: {figures}");
+        // A machine may stall for a second.
+        wait_until(&format!("some of {op} is done in a second"), PATIENCE, || {
+            let ran = cluster.kvcli(args).expect_code(0);
+            let figures: Value = serde_json::from_slice(&ran.stdout).expect("JSON");
+            assert_eq!(number(&figures, "errors"), 0, "{op}: {figures}");
+            number(&figures, "ops_per_s") > 0
+        });
     }
     cluster.wait_equal();
 }

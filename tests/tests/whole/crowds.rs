@@ -103,7 +103,7 @@ fn of_100_000_short_lived_sessions_the_newest_65_536_are_kept_and_the_others_ref
     assert_eq!(cluster.status().term(), before, "one of these replies came from another leader");
     cluster.kill(leader);
     let next = cluster.leader();
-    cluster.kvcli_at([next], ["--timeout", "20s", "get", "k"]).expect_code(0);
+    cluster.kvcli_at([next], ["get", "k"]).expect_code(0);
     let (mut raw, _) = Raw::client(&cluster.nodes[next].client_addr);
     check(&mut raw);
     cluster.start_node(leader);

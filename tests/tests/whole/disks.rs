@@ -116,15 +116,15 @@ fn with_both_followers_disks_asleep_a_put_is_not_acknowledged() {
         .filter(|number| *number != leader)
         .map(|number| {
             let output = cluster.path().join(format!("strace-{number}"));
-            let delay = ["-e", "trace=fdatasync", "-e", "inject=fdatasync:delay_enter=3000000"];
+            let delay = ["-e", "trace=fdatasync", "-e", "inject=fdatasync:delay_enter=6000000"];
             Strace::attach(cluster.pid(number), &output, &delay)
         })
         .collect();
     cluster.kvcli(["--timeout", "2s", "put", "city", "Asti"]).expect_one_of(&[4, 3]);
     drop(delays);
     // Awake again, the same cluster answers, with the old value or the new.
-    cluster.kvcli(["--timeout", "30s", "put", "after", "all"]).expect_code(0);
-    let value = cluster.kvcli(["--timeout", "30s", "get", "city"]).expect_code(0).stdout;
+    cluster.kvcli(["put", "after", "all"]).expect_code(0);
+    let value = cluster.kvcli(["get", "city"]).expect_code(0).stdout;
     assert!(value == b"Turin" || value == b"Asti", "{}", String::from_utf8_lossy(&value));
     cluster.wait_healthy();
 }

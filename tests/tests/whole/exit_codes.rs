@@ -12,6 +12,7 @@ use std::process::{Command, Stdio};
 use nix::sys::signal::Signal;
 use tests::cli::kvcli_command;
 use tests::client::Client;
+use tests::cluster::CALM_TICKS;
 use tests::lossy::Ways;
 use tests::wait::PATIENCE;
 use tests::{Cluster, Ran, place, process, programs, wait_until};
@@ -43,7 +44,7 @@ fn run_to(mut command: Command, stdout: &Stdout) -> (Option<i32>, String) {
 
 #[test]
 fn kvcli_0_to_6_by_what_a_healthy_cluster_says() {
-    let cluster = Cluster::start(3);
+    let cluster = Cluster::start_calm(3); // a healthy one, whatever the machine does
     let kvcli = |args: &[&str]| cluster.kvcli(args);
     let long = "k".repeat(65_537);
 
@@ -86,14 +87,14 @@ fn kvcli_1_and_3_by_what_is_wrong_with_the_cluster() {
     cluster.kvcli(["put", "k", "v"]).expect_code(0);
 
     // 1: status is not healthy.
-    let down = cluster.follower();
+    let (leader, down) = cluster.leader_and_follower();
     cluster.kill(down);
-    let status = cluster.kvcli(["status"]).expect_code(1);
-    assert!(status.stdout.starts_with(b"degraded: 2/3 voters"), "{status}");
+    wait_until("status says that one is missing", PATIENCE, || {
+        cluster.kvcli(["status"]).expect_code(1).stdout.starts_with(b"degraded: 2/3 voters")
+    });
 
     // 3: no majority, noticed; neither a read nor a write is done or ever will be.
-    let leader = cluster.leader();
-    let alone = cluster.follower();
+    let alone = 3 - leader - down;
     cluster.kill(leader);
     wait_until("the last one knows that nobody leads", PATIENCE, || {
         let status = cluster.try_status().expect("a status");
@@ -101,14 +102,17 @@ fn kvcli_1_and_3_by_what_is_wrong_with_the_cluster() {
     });
     cluster.kvcli(["status"]).expect_code(1);
     for command in [&["get", "k"][..], &["put", "k", "w"], &["scan"], &["dump"]] {
-        expect(3, cluster.kvcli([&["--timeout", "1s"], command].concat()), &["not done, safe to retry", &cluster.nodes[alone].client_addr]);
+        let says = ["not done, safe to retry", &cluster.nodes[alone].client_addr];
+        let ran = Ran::until(3, &says, &[4], || cluster.kvcli([&["--timeout", "1s"], command].concat()));
+        assert!(ran.stdout.is_empty(), "a result, too\n{ran}");
     }
 
     // 3: nobody is there at all.
     cluster.kill(alone);
     for command in [&["get", "k"][..], &["put", "k", "w"], &["status"], &["wait"]] {
-        let ran = cluster.kvcli([&["--timeout", "1s"], command].concat()).expect_code(3);
-        ran.expect_says(&[&cluster.nodes[0].client_addr, &cluster.nodes[1].client_addr, &cluster.nodes[2].client_addr, "refused"]);
+        let addresses = [0, 1, 2].map(|number: usize| cluster.nodes[number].client_addr.as_str());
+        let says = [&addresses[..], &["refused"]].concat();
+        Ran::until(3, &says, &[], || cluster.kvcli([&["--timeout", "1s"], command].concat()));
     }
 
     cluster.start_all();
@@ -124,8 +128,8 @@ fn kvcli_4_5_and_130_by_answers_that_get_lost() {
     kvcli(&["wait", "--all"]).expect_code(0);
 
     // 4: it may have happened.
+    let unknown = ways.unheard(|| kvcli(&["append", "k", "v", "--timeout", "1s"])).expect_says(&["unknown", "finish safely with: kvcli"]);
     ways.lose_replies(true);
-    let unknown = kvcli(&["append", "k", "v", "--timeout", "3s"]).expect_code(4).expect_says(&["unknown", "finish safely with: kvcli"]);
     // 3: a read never is unknown.
     expect(3, kvcli(&["get", "k", "--timeout", "1s"]), &["not done, safe to retry"]);
 
@@ -156,7 +160,8 @@ fn kvcli_4_5_and_130_by_answers_that_get_lost() {
     // 2: a token is of one write.
     expect(2, kvcli(&["--resume", token, "append", "k", "other"]), &["--resume"]);
     expect(0, kvcli(&settle), &[]);
-    assert_eq!(kvcli(&["get", "k"]).expect_code(0).stdout, b"vw");
+    let found = kvcli(&["get", "k"]).expect_code(0).stdout;
+    assert!(found == b"vw" || found == b"wv", "each once, in any order: {}", String::from_utf8_lossy(&found));
 }
 
 #[test]
@@ -236,10 +241,8 @@ fn kvnode_0_64_65_74_and_78() {
 fn kvnode_65_by_damage_that_comes_to_light_while_it_runs() {
     let mut cluster = Cluster::prepare(3);
     cluster.run_args = ["--max-log-bytes=-1"].map(String::from).into();
-    cluster.start_all();
-    cluster.wait_healthy();
-    let leader = cluster.leader();
-    let behind = cluster.follower();
+    cluster.start_all_calm(CALM_TICKS); // or another might lead, whose disk is well
+    let (leader, behind) = cluster.leader_and_follower();
     cluster.kill(behind);
     // More than a node keeps in memory for followers: the first of it is on the disk alone.
     let mut client = Client::new(&cluster.endpoints_of([leader]), PATIENCE);

@@ -1,9 +1,8 @@
 //! Clients by the hundred that ask and do not read, begin and do not finish, come and go: they get no more than their share, and whoever
 //! behaves is served meanwhile.
 
-use std::time::Duration;
-
 use tests::client::Client;
+use tests::cluster::CALM_TICKS;
 use tests::process::memory_kib;
 use tests::raw::{self, Raw};
 use tests::wait::PATIENCE;
@@ -24,7 +23,7 @@ fn resident_mib(cluster: &Cluster) -> u64 {
 /// One node that holds a value of 1 MiB under `large` and a small one under `small`.
 fn node_with_values() -> Cluster {
     let cluster = Cluster::start(1);
-    let mut client = Client::new(&cluster.endpoints(), Duration::from_secs(20));
+    let mut client = Client::new(&cluster.endpoints(), PATIENCE);
     client.put("large", vec![b'v'; MIB]).expect("there is room");
     client.put("small", "v").expect("there is room");
     cluster
@@ -77,9 +76,9 @@ fn those_who_do_not_read_hold_a_bounded_share_and_others_are_served() {
     let before = resident_mib(&cluster);
     let stalled = askers(&cluster, 150, &Request::Get { key: b"large" });
     // Small answers at once, large ones as soon as the stalled have had their time.
-    cluster.kvcli(["--timeout", "20s", "get", "small"]).expect_code(0);
-    cluster.kvcli(["--timeout", "20s", "put", "another", "v"]).expect_code(0);
-    assert_eq!(cluster.kvcli(["--timeout", "20s", "get", "large"]).expect_code(0).stdout.len(), MIB);
+    cluster.kvcli(["get", "small"]).expect_code(0);
+    cluster.kvcli(["put", "another", "v"]).expect_code(0);
+    assert_eq!(cluster.kvcli(["get", "large"]).expect_code(0).stdout.len(), MIB);
     let grown = peak_mib(&cluster) - before;
     host::report(format!("150 clients that do not read 64 large values each: {grown} MiB more at the peak"));
     assert!(grown < 256, "{grown} MiB more for 150 clients");
@@ -97,7 +96,7 @@ fn requests_that_are_begun_and_not_finished_hold_a_bounded_share_and_not_for_eve
     let mut unfinished: Vec<Raw> = (0..200).map(|_| Raw::client(&cluster.nodes[0].client_addr).0).collect();
     unfinished.iter_mut().for_each(|raw| raw.send(part));
     // Meanwhile whoever finishes is served, even with large requests.
-    let mut client = Client::new(&cluster.endpoints(), Duration::from_secs(20));
+    let mut client = Client::new(&cluster.endpoints(), PATIENCE);
     client.put("large", vec![b'w'; MIB]).expect("it is whole");
     let grown = peak_mib(&cluster) - before;
     host::report(format!("200 clients in the middle of a request of 3 MiB: {grown} MiB more at the peak"));
@@ -113,11 +112,9 @@ fn requests_that_are_begun_and_not_finished_hold_a_bounded_share_and_not_for_eve
 #[test]
 fn scans_of_clients_that_hang_up_while_they_wait_are_opened_for_nobody() {
     let mut cluster = Cluster::prepare(3);
-    cluster.run_args = ["--max-log-bytes", "4MiB", "--election-ticks", "800"].map(String::from).into();
-    cluster.start_all();
-    cluster.wait_healthy();
+    cluster.start_all_calm(CALM_TICKS);
     let leader = cluster.leader();
-    let mut client = Client::new(&cluster.endpoints(), Duration::from_secs(20));
+    let mut client = Client::new(&cluster.endpoints(), PATIENCE);
     for key in ["a", "b", "c"] {
         client.put(key, vec![b'v'; 200_000]).expect("there is room");
     }
@@ -133,7 +130,7 @@ fn scans_of_clients_that_hang_up_while_they_wait_are_opened_for_nobody() {
     last.request(1, &Request::GetStale { key: b"a" });
     last.reply();
     others().for_each(|number| cluster.resume(number));
-    let dump = cluster.kvcli_at([leader], ["--timeout", "60s", "dump"]).expect_code(0);
+    let dump = cluster.kvcli_at([leader], ["dump"]).expect_code(0);
     assert!(dump.stdout.len() > 600_000);
 }
 

@@ -1,5 +1,6 @@
 //! A cluster that knows nothing but IPv6: peers, clients, and what `status` says of them.
 
+use tests::cluster::CALM_TICKS;
 use tests::{Cluster, Ran, host};
 
 #[test]
@@ -9,7 +10,7 @@ fn everything_works_on_ipv6_addresses() {
     }
     let mut cluster = Cluster::prepare_on_ipv6(3);
     assert!(cluster.members.starts_with("n1=[::1]:"), "{}", cluster.members);
-    cluster.start_all();
+    cluster.start_all_calm(CALM_TICKS); // `status` is to say that all is well
     cluster.kvcli(["wait", "--all"]).expect_code(0);
 
     // From any one of them, and by what it says of the others: no address was cut at a wrong colon.

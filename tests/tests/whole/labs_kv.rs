@@ -100,8 +100,7 @@ fn a_thousand_appends_in_sequence(max_log: MaxLog, case: &str) {
     let cluster = Cluster::start_with_log(3, max_log);
     let sampler = Sampler::start(&cluster);
     let endpoints = cluster.endpoints();
-    // As a user of the library has it, with its own defaults.
-    let mut clerk = Clerk::new(endpoints.split(','), Options::default()).expect("a clerk");
+    let mut clerk = Clerk::new(endpoints.split(','), Options { timeout: wait::PATIENCE, ..Options::default() }).expect("a clerk");
     assert_eq!(clerk.get("speed").expect("a read").value, None);
     let (start, mut position) = (Instant::now(), None);
     for count in 0..APPENDS {

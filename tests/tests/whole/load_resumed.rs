@@ -42,7 +42,7 @@ fn unfinished(cluster: &mut Cluster, endpoints: &str, path: &Path, timeout: &str
             continue; // the machine was too busy for its timeout, or has done it all
         }
         stop(cluster, true);
-        let ran = load.join().expect("it ends").expect_one_of(&[0, 4]);
+        let ran = load.join().expect("it ends").expect_one_of(&[0, 3, 4]);
         if ran.code == 4 {
             let done: usize = ran.stderr.lines().find_map(|line| line.strip_suffix(" lines done")?.parse().ok()).expect("an account");
             assert!(done < LINES, "{ran}");
@@ -52,7 +52,7 @@ fn unfinished(cluster: &mut Cluster, endpoints: &str, path: &Path, timeout: &str
         stop(cluster, false);
         cluster.wait_healthy();
     }
-    panic!("twenty times the load was done before it was stopped");
+    panic!("twenty times the load had no line under way when it was stopped");
 }
 
 #[test]
@@ -66,7 +66,7 @@ fn what_the_network_held_back_changes_nothing_once_the_load_has_gone_on() {
     ways.hold_requests(false);
     let line = finish_line(&ran);
     paste(&line).expect_code(0);
-    let dump = || cluster.kvcli(["--timeout", "20s", "dump"]).expect_code(0).stdout;
+    let dump = || cluster.kvcli(["dump"]).expect_code(0).stdout;
     assert!(dump() == loaded, "what is dumped is not what was loaded");
     let late = ways.let_requests_arrive();
     assert!(late > 0, "the network held nothing, so that this test shows nothing");
@@ -108,7 +108,7 @@ fn under_a_stopped_leader(wakes: Wakes) {
     }
     cluster.wait_healthy();
     cluster.wait_equal();
-    let dumped = cluster.kvcli(["--timeout", "20s", "dump"]).expect_code(0).stdout;
+    let dumped = cluster.kvcli(["dump"]).expect_code(0).stdout;
     assert!(dumped == loaded, "what is dumped is not what was loaded");
 }
 

@@ -4,31 +4,28 @@ use std::collections::BTreeMap;
 use std::io::Write;
 use std::process::Stdio;
 use std::thread;
-use std::time::Duration;
 
 use kvcli::{Ask, Clerk, ClerkError, Expectation, Options, Range, WriteOutcome};
 use tests::dumps::Dumps;
 use tests::wait::PATIENCE;
 use tests::{Cluster, Ran, host, process, wait_until};
 
-const TIMEOUT: Duration = Duration::from_secs(20);
-
 fn clerk(cluster: &Cluster) -> Clerk {
     let endpoints = cluster.endpoints();
-    Clerk::new(endpoints.split(','), Options { timeout: TIMEOUT, ..Options::default() }).expect("a clerk")
+    Clerk::new(endpoints.split(','), Options { timeout: PATIENCE, ..Options::default() }).expect("a clerk")
 }
 
 /// Puts all of them, as many at a time as a session takes.
 fn put_all(cluster: &Cluster, pairs: impl IntoIterator<Item = (Vec<u8>, Vec<u8>)>) {
     let mut clerk = clerk(cluster);
-    let calls: Vec<_> = pairs.into_iter().map(|(key, value)| clerk.submit(Ask::Put { key, value }, Duration::from_secs(60))).collect();
+    let calls: Vec<_> = pairs.into_iter().map(|(key, value)| clerk.submit(Ask::Put { key, value }, PATIENCE)).collect();
     for call in calls {
         clerk.wait(call).expect("a put is done");
     }
 }
 
 fn dump(cluster: &Cluster) -> Vec<u8> {
-    cluster.kvcli(["--timeout", "20s", "dump"]).expect_code(0).stdout
+    cluster.kvcli(["dump"]).expect_code(0).stdout
 }
 
 /// What a Debian system says of its own files, as lines of path and sum in byte order. Elsewhere, as many lines that look like it.
@@ -53,7 +50,7 @@ fn a_load_whose_leader_is_killed_half_way_is_dumped_byte_for_byte() {
     let mut cluster = Cluster::start(3);
     let lines = md5sums();
     let half = lines[..lines.len() / 2].rfind('\n').expect("a line") + 1;
-    let mut command = cluster.kvcli_command(&cluster.endpoints(), ["--timeout", "20s", "load"]);
+    let mut command = cluster.kvcli_command(&cluster.endpoints(), ["load"]);
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut load = process::spawn(command).expect("kvcli starts");
     let mut pipe = load.stdin.take().expect("a pipe");
@@ -102,7 +99,7 @@ fn ten_thousand_random_binary_pairs_survive_scan_dump_and_load() {
     assert!(scanned == pairs.into_iter().collect::<Vec<_>>(), "a scan returns what was put, in byte order");
 
     let dumped = dump(&from);
-    to.kvcli_reading(&dumped, ["--timeout", "20s", "load"]).expect_code(0);
+    to.kvcli_reading(&dumped, ["load"]).expect_code(0);
     assert!(dump(&to) == dumped, "a copy is no copy");
 }
 
@@ -206,7 +203,7 @@ fn a_counter_swapped_by_16_processes_is_exact_though_its_leader_is_killed() {
         wait_until("they go on without it", PATIENCE, || cluster.kvcli(["put", "other", "v"]).code == 0);
         cluster.start_node(leader);
     });
-    let found = cluster.kvcli(["--timeout", "20s", "get", "-o", "json", "counter"]).expect_code(0);
+    let found = cluster.kvcli(["get", "-o", "json", "counter"]).expect_code(0);
     let found: serde_json::Value = serde_json::from_slice(&found.stdout).expect("a document");
     assert_eq!((found["value"].as_str(), found["version"].as_u64()), (Some("32"), Some(1 + 16 * EACH)), "each increment once");
 }
@@ -247,7 +244,7 @@ fn without_a_majority_a_stale_read_still_answers_and_says_so() {
 
 #[test]
 fn a_scan_whose_node_dies_midway_is_lost_and_says_so_to_a_library() {
-    let mut cluster = Cluster::start(3);
+    let mut cluster = Cluster::start_calm(3); // who leads when the scan begins leads when it dies
     put_all(&cluster, (0..10_000u32).map(|number| (number.to_be_bytes().to_vec(), vec![b'v'; 200])));
     let leader = cluster.leader();
     let mut clerk = clerk(&cluster);

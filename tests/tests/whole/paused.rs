@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use tests::Cluster;
 use tests::client::Client;
+use tests::cluster::CALM_TICKS;
 use tests::load::{Load, Told};
 use tests::raw::Raw;
 use tests::wait::{PATIENCE, let_pass};
@@ -24,7 +25,7 @@ fn a_leader_paused_for_5_s_under_load_answers_nothing_stale() {
 
     cluster.pause(leader);
     let_pass(PAUSE);
-    cluster.kvcli_at(others, ["--timeout", "20s", "put", "register", "new"]).expect_code(0);
+    cluster.kvcli_at(others, ["put", "register", "new"]).expect_code(0);
     // After that put was acknowledged; it lies in the sleeper's socket until it wakes, and is then among the first things it sees.
     by_hand.request(1, &Request::Get { key: b"register" });
     cluster.resume(leader);
@@ -35,7 +36,7 @@ fn a_leader_paused_for_5_s_under_load_answers_nothing_stale() {
         other => panic!("an unexpected answer: {other:?}"),
     }
     for _ in 0..20 {
-        let ran = cluster.kvcli_at([leader], ["--timeout", "20s", "get", "register"]).expect_code(0);
+        let ran = cluster.kvcli_at([leader], ["get", "register"]).expect_code(0);
         assert_eq!(ran.stdout, b"new", "a stale read\n{ran}");
     }
     load.wait_progress(20);
@@ -58,7 +59,7 @@ fn a_deposed_leader_that_wakes_alone_answers_no_read_from_memory() {
     let (mut by_hand, _) = Raw::client(&cluster.nodes[leader].client_addr);
     cluster.pause(leader);
     let_pass(Duration::from_secs(2)); // the others have given up its connections: nothing of theirs waits in its sockets
-    cluster.kvcli_at(others.clone(), ["--timeout", "20s", "put", "register", "new"]).expect_code(0);
+    cluster.kvcli_at(others.clone(), ["put", "register", "new"]).expect_code(0);
     // Nobody is there to tell it that it was deposed, and only that they are not there can keep it from answering.
     others.iter().for_each(|number| cluster.pause(*number));
     by_hand.request(1, &Request::Get { key: b"register" });
@@ -66,19 +67,25 @@ fn a_deposed_leader_that_wakes_alone_answers_no_read_from_memory() {
     let answer = by_hand.reply_within(Duration::from_millis(1500));
     assert!(!matches!(answer, Some((_, Reply::Value { .. }))), "it answered alone: {answer:?}");
     others.iter().for_each(|number| cluster.resume(*number));
-    let ran = cluster.kvcli_at([leader], ["--timeout", "20s", "get", "register"]).expect_code(0);
+    let ran = cluster.kvcli_at([leader], ["get", "register"]).expect_code(0);
     assert_eq!(ran.stdout, b"new", "a stale read\n{ran}");
 }
 
 #[test]
 fn a_paused_follower_disturbs_nobody_when_it_wakes() {
-    let mut cluster = Cluster::start_calm(3);
+    let mut cluster = Cluster::prepare(3);
+    cluster.start_all_calm(CALM_TICKS);
+    // It alone is of the usual impatience.
     let follower = cluster.follower();
+    cluster.kill(follower);
+    cluster.nodes[follower].run_args = Vec::new();
+    cluster.start_node(follower);
+    cluster.wait_healthy();
     let load = Load::start(&cluster.endpoints(), 2);
     load.wait_progress(20);
     let before = cluster.status().term();
     cluster.pause(follower);
-    let_pass(Duration::from_secs(7)); // longer than its election timeout
+    let_pass(Duration::from_secs(2)); // longer than its election timeout
     load.wait_progress(20);
     cluster.resume(follower);
     load.wait_progress(50);

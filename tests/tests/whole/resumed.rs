@@ -1,8 +1,10 @@
 //! A write of unknown outcome is settled by the command that was printed: whatever became of the first attempt, and whatever became of
 //! the cluster since, it has happened once in the end.
 
+use tests::cli::PATIENT;
 use tests::lossy::Ways;
-use tests::{Cluster, Ran, programs};
+use tests::wait::PATIENCE;
+use tests::{Cluster, Ran, programs, wait_until};
 
 /// What is printed behind "finish safely with: ": a line for a shell.
 pub(crate) fn finish_line(ran: &Ran) -> String {
@@ -17,8 +19,7 @@ pub(crate) fn paste(line: &str) -> Ran {
     let kvcli = programs::kvcli();
     let path = format!("{}:{}", kvcli.parent().expect("a directory").display(), std::env::var("PATH").unwrap_or_default());
     let mut command = programs::command("sh");
-    // A machine that is busy may need longer than the default for an election.
-    command.args(["-c", line]).env("PATH", path).env("KVCLI_TIMEOUT", "20s");
+    command.args(["-c", line]).env("PATH", path).env("KVCLI_TIMEOUT", PATIENT);
     Ran::run(command, b"")
 }
 
@@ -39,7 +40,7 @@ fn settle_twice(line: &str, value: impl Fn() -> Vec<u8>) {
 }
 
 fn value(cluster: &Cluster) -> Vec<u8> {
-    cluster.kvcli(["--timeout", "20s", "get", "k"]).expect_code(0).stdout
+    cluster.kvcli(["get", "k"]).expect_code(0).stdout
 }
 
 /// An append that its leader has taken and cannot finish: both others are stopped, and are still when this returns. The line that
@@ -109,16 +110,13 @@ fn done_unheard_then_settled(meanwhile: Meanwhile) {
     let ways = Ways::to(&mut cluster);
     cluster.start_all();
     let endpoints = &ways.endpoints;
-    let kvcli = |args: &[&str]| Ran::kvcli([&["--endpoints", endpoints, "--timeout", "20s"], args].concat());
+    let kvcli = |args: &[&str]| Ran::kvcli([&["--endpoints", endpoints], args].concat());
     let value = || kvcli(&["get", "k"]).expect_code(0).stdout;
     kvcli(&["wait", "--all"]).expect_code(0);
     kvcli(&["append", "k", "before,"]).expect_code(0);
 
-    ways.lose_replies(true);
-    let ran = Ran::kvcli(["--endpoints", endpoints, "append", "k", "once,", "--timeout", "3s"]).expect_code(4);
-    ways.lose_replies(false);
-    let line = finish_line(&ran);
-    assert_eq!(String::from_utf8_lossy(&value()), "before,once,", "it took effect, or this test shows nothing");
+    let line = finish_line(&ways.unheard(|| kvcli(&["append", "k", "once,", "--timeout", "1s"])));
+    wait_until("it takes effect, or this test shows nothing", PATIENCE, || value() == b"before,once,");
     let position = || kvcli(&["-o", "json", "get", "k"]).expect_code(0).stdout;
     let modified = |document: Vec<u8>| serde_json::from_slice::<serde_json::Value>(&document).expect("a document")["modified"].clone();
     let before = modified(position());

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use tests::client::Client;
+use tests::cluster::CALM_TICKS;
 use tests::load::Load;
 use tests::wait::{PATIENCE, let_pass};
 use tests::{Cluster, host, wait_for, wait_until};
@@ -84,7 +85,8 @@ fn a_node_that_was_down_is_caught_up_by_a_snapshot_while_the_others_serve() {
 fn a_leader_that_was_paused_is_caught_up_by_a_snapshot_while_the_others_serve() {
     let mut cluster = cluster(3, "16KiB");
     let victim = cluster.leader();
-    away(&mut cluster, victim, |cluster| cluster.pause(victim), |cluster| cluster.resume(victim));
+    // Only paused, it may find what it missed in its sockets: if it led no longer, it was being sent all that was written.
+    away(&mut cluster, victim, |cluster| cluster.cut_off(victim), |cluster| cluster.resume(victim));
 }
 
 #[test]
@@ -129,9 +131,7 @@ fn the_log_stays_short_under_load_and_the_term_does_not_change() {
     const MAX: u64 = 1000;
     let mut cluster = Cluster::prepare(3);
     cluster.run_args = ["--max-log-bytes", &MAX.to_string()].map(String::from).into();
-    cluster.be_calm();
-    cluster.start_all();
-    cluster.wait_healthy();
+    cluster.start_all_calm(CALM_TICKS);
     let term = cluster.status().term();
     let load = Load::start(&cluster.endpoints(), 3);
     let mut longest = 0;
@@ -256,12 +256,13 @@ fn one_slice_of_kib_is_enough_for_a_small_state() {
 
 #[test]
 fn a_snapshot_that_rots_on_the_leaders_disk_is_refused_taken_again_and_service_goes_on() {
-    let mut cluster = cluster(3, "16KiB");
+    let mut cluster = Cluster::prepare(3);
+    cluster.run_args = ["--max-log-bytes", "16KiB"].map(String::from).into();
+    cluster.start_all_calm(CALM_TICKS); // or another would lead, whose snapshot is well
     put_all(&cluster, 0..50, "first");
-    let victim = cluster.follower();
+    let (leader, victim) = cluster.leader_and_follower();
     cluster.kill(victim);
     put_all(&cluster, 0..200, "second");
-    let leader = cluster.leader();
     let path = snapshot_file(&cluster, leader);
     let mut bytes = std::fs::read(&path).expect("it can be read");
     let middle = bytes.len() / 2;

@@ -18,8 +18,9 @@ fn expect_closed(cluster: &Cluster, peer: bool, bytes: &[u8]) {
     raw.wait_closed();
     cluster.kvcli_at([0], ["put", "still", "serving"]).expect_code(0);
     let log = cluster.log(0);
-    // A line about all those that had none of their own, since so many came in a second, may be due now.
-    let new: Vec<&str> = log.lines().skip(before).filter(|line| !line.contains("more connections for what they sent")).collect();
+    // A line about all those that had none of their own, since so many came in a second, may be due now; or one about a slow disk.
+    let others = ["more connections for what they sent", "a sync took"];
+    let new: Vec<&str> = log.lines().skip(before).filter(|line| !others.iter().any(|other| line.contains(other))).collect();
     assert!(new.len() <= 1, "one line per stranger, not {}:\n{}", new.len(), new.join("\n"));
 }
 
@@ -107,7 +108,7 @@ fn a_peers_message_with_term_2_to_the_60_is_cut_off_before_raft_sees_it() {
     let dump = tests::Ran::kvnode(["dump".as_ref(), cluster.nodes[2].data_dir.as_os_str()]);
     let disk_id = disk_id(&String::from_utf8_lossy(&dump.stdout)).unwrap_or_else(|| panic!("no disk id\n{dump}"));
     cluster.kill(2);
-    cluster.kvcli_at([0], ["--timeout", "20s", "put", "without", "n3"]).expect_code(0);
+    cluster.kvcli_at([0], ["put", "without", "n3"]).expect_code(0);
     let lines = cluster.log(0).lines().count();
 
     let (mut raw, kind, body) = greet_as_n3(&cluster, &welcome, disk_id);
@@ -123,7 +124,7 @@ fn a_peers_message_with_term_2_to_the_60_is_cut_off_before_raft_sees_it() {
     raw.wait_closed();
 
     expect_logged(&cluster, lines);
-    cluster.kvcli_at([0], ["--timeout", "20s", "put", "still", "serving"]).expect_code(0);
+    cluster.kvcli_at([0], ["put", "still", "serving"]).expect_code(0);
     assert!(cluster.status().term() < 1 << 60, "raft saw it");
 }
 

@@ -38,7 +38,7 @@ fn services_as_the_readme_installs_them_serve_come_back_when_killed_and_stop_wit
         assert_eq!(ended, ["inactive", "success", "0"], "{unit}");
     }
     machine.run("systemctl start kvnode@n1 kvnode@n2 kvnode@n3");
-    assert_eq!(machine.run(&format!("{KVCLI} --timeout 30s get city")), "Turin");
+    assert_eq!(machine.run(&format!("{KVCLI} get city")), "Turin");
 }
 
 #[test]
@@ -51,7 +51,7 @@ fn a_service_with_a_damaged_log_stays_down_and_says_where() {
     // A letter of the entry, in the middle of the log.
     machine.run(
         "cd /var/lib/kvnode/n1/log; file=$(grep -l Turin *); at=$(grep -abo Turin $file | head -n 1 | cut -d: -f1)
-        printf X | dd of=$file bs=1 seek=$at conv=notrunc status=none; kvcli --endpoints 10.0.0.2 --timeout 30s put city Rome",
+        printf X | dd of=$file bs=1 seek=$at conv=notrunc status=none; kvcli --endpoints 10.0.0.2 put city Rome",
     );
     let ran = machine.try_run("systemctl start kvnode@n1").expect("systemctl runs");
     ran.expect_code(1);

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
 use nix::sys::signal::Signal;
-use tests::cli::{Ran, kvcli_command};
+use tests::cli::{PATIENT, Ran, kvcli_command};
 use tests::{Cluster, host, place, process, programs, wait_for};
 
 /// Everything below a directory.
@@ -57,7 +57,7 @@ fn dev_is_one_node_that_serves_at_once_and_stops_with_0() {
     command.args(["dev", "--listen-client", &address]).env("TMPDIR", dir.path());
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
     let mut node = process::spawn(command).expect("it starts");
-    Ran::kvcli(["--endpoints", &address, "--timeout", "20s", "put", "k", "v"]).expect_code(0);
+    Ran::kvcli(["--endpoints", &address, "put", "k", "v"]).expect_code(0);
     assert_eq!(Ran::kvcli(["--endpoints", &address, "get", "k"]).expect_code(0).stdout, b"v");
     process::signal(&node, Signal::SIGTERM);
     assert_eq!(node.wait().expect("it ends").code(), Some(0));
@@ -66,7 +66,7 @@ fn dev_is_one_node_that_serves_at_once_and_stops_with_0() {
 
 #[test]
 fn status_of_a_healthy_cluster_ends_with_0_and_of_a_degraded_one_with_1() {
-    let mut cluster = Cluster::start(3);
+    let mut cluster = Cluster::start_calm(3);
     let status = cluster.wait_healthy();
     assert_eq!(status.leaders().len(), 1);
     cluster.kvcli(["status"]).expect_code(0);
@@ -110,7 +110,7 @@ fn the_readmes_three_nodes_by_hand_work_as_they_stand() {
     let path = std::env::join_paths([bin, "/usr/bin".into(), "/bin".into()]).expect("a path");
     let mut command = programs::command("bash");
     command.args(["-c", &script]).current_dir(dir.path());
-    command.env("PATH", path).env("KVCLI_ENDPOINTS", format!("{address}:{}", place::CLIENT_PORT));
+    command.env("PATH", path).env("KVCLI_TIMEOUT", PATIENT).env("KVCLI_ENDPOINTS", format!("{address}:{}", place::CLIENT_PORT));
     let ran = Ran::run(command, b"").expect_code(0);
     assert!(String::from_utf8_lossy(&ran.stdout).contains("hello, world"), "{ran}");
     assert!(!running_with(dir.path()) && ran.stderr.contains("kvnode dump"), "{ran}");
