@@ -244,16 +244,22 @@ impl Cluster {
     /// SIGSTOP, until all others that run have given it up: what they send before that waits in its sockets, and it would find all of it
     /// there when it goes on, as if it had not been away.
     pub fn cut_off(&mut self, number: usize) {
-        let lost = format!("{} ({}) is lost", self.nodes[number].name, self.nodes[number].peer_addr);
-        let times = |cluster: &Cluster, other: usize| cluster.log(other).matches(&lost).count();
-        let before: Vec<usize> = (0..self.nodes.len()).map(|other| times(self, other)).collect();
+        let Node { name, peer_addr, .. } = &self.nodes[number];
+        let (lost, back) = (format!("{name} ({peer_addr}) is lost"), format!("{name} is back"));
         self.pause(number);
+        let is_lost = |other: usize| {
+            let log = self.log(other);
+            self.nodes[other].state() != ProcessState::Running || log.rfind(&lost) > log.rfind(&back)
+        };
+        let is_lost_for_all = || (0..self.nodes.len()).all(is_lost);
         wait_until(&format!("all others say that {lost}"), PATIENCE, || {
-            let others = (0..self.nodes.len()).filter(|other| self.nodes[*other].state() == ProcessState::Running);
-            others.into_iter().all(|other| before[other] < times(self, other))
+            // That is said of one link of three; the others were heard at most some heartbeats later, and what is sent on them still arrives.
+            // And who was being greeted when it was paused is lost once more.
+            is_lost_for_all() && {
+                let_pass(Duration::from_millis(200));
+                is_lost_for_all()
+            }
         });
-        // That is said of one link of three; the others were heard at most some heartbeats later, and what is sent on them still arrives.
-        let_pass(Duration::from_millis(200));
     }
 
     /// SIGCONT.
