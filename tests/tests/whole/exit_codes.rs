@@ -15,7 +15,7 @@ use tests::client::Client;
 use tests::cluster::CALM_TICKS;
 use tests::lossy::Ways;
 use tests::wait::PATIENCE;
-use tests::{Cluster, Ran, place, process, programs, wait_until};
+use tests::{Cluster, Ran, Status, place, process, programs, wait_until};
 
 /// Where standard output goes.
 enum Stdout {
@@ -97,8 +97,8 @@ fn kvcli_1_and_3_by_what_is_wrong_with_the_cluster() {
     let alone = 3 - leader - down;
     cluster.kill(leader);
     wait_until("the last one knows that nobody leads", PATIENCE, || {
-        let status = cluster.try_status().expect("a status");
-        status.verdict() == "no-quorum" && status.node(&cluster.nodes[alone].name)["leader"].is_null()
+        let is_alone = |status: Status| status.verdict() == "no-quorum" && status.node(&cluster.nodes[alone].name)["leader"].is_null();
+        cluster.try_status().is_ok_and(is_alone)
     });
     cluster.kvcli(["status"]).expect_code(1);
     for command in [&["get", "k"][..], &["put", "k", "w"], &["scan"], &["dump"]] {

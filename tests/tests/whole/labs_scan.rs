@@ -180,19 +180,13 @@ fn t_b8_persist_concurrent() {
 fn t_c1_a_node_that_was_cut_off_gets_what_was_put_and_loses_what_was_deleted() {
     const ENTRIES: u64 = 10;
     let mut cluster = prepare_snapshot_at(3, ENTRIES);
-    cluster.start_all_calm(300); // every election is an entry; and whoever says nothing for 3 s is given up
+    cluster.start_all_calm(300); // whoever says nothing for 3 s is given up, and not for a sync that takes a third of a second
     let mut writer = clerk(&cluster.endpoints());
     writer.put("k1", "v1").expect("a put");
     writer.put("k2", "v2").expect("a put");
     cluster.wait_equal();
-    let status = cluster.status();
-    for node in &cluster.nodes {
-        let number = |field| status.number(&node.name, field);
-        assert_eq!((number("first_log_index"), number("snapshot_index")), (Some(1), Some(0)), "{} has no snapshot yet", node.name);
-    }
-
     let victim = cluster.follower();
-    let applied = status.number(&cluster.nodes[victim].name, "applied_index").expect("it answers");
+    let applied = cluster.status().number(&cluster.nodes[victim].name, "applied_index").expect("it answers");
     cluster.cut_off(victim);
     for key in 100..115 {
         writer.put(format!("k{key}"), "v").expect("a put");

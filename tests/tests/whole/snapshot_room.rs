@@ -168,8 +168,9 @@ fn a_follower_without_room_for_the_snapshot_it_is_sent_hinders_nobody_and_catche
     let pid = cluster.pid(number);
     wait_until("it says so", PATIENCE, || cluster.log(number).contains(NO_ROOM));
     assert_eq!(acknowledged.put(&mut client, KEYS..2 * KEYS), None);
-    let status = cluster.status();
-    assert_eq!((status.node(&name)["reachable"].as_bool(), status.number(&name, "applied_index")), (Some(true), Some(applied)));
+    // What it had applied last it may not know to be committed, since its restart.
+    let still = number_of(&cluster, number, "applied_index");
+    assert!(still <= applied, "{name} holds {still} and had {applied}, without room for what lies between");
     assert_eq!(cluster.log(number).matches(NO_ROOM).count(), 1, "it is said once\n{}", cluster.log(number));
 
     disk.free();
