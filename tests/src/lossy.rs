@@ -66,8 +66,11 @@ impl Ways {
         self.traffic.lost.load(Ordering::SeqCst)
     }
 
-    /// From now on requests are kept on their way, or others pass them.
+    /// From now on requests are kept on their way, or others pass them. Those that were kept an earlier time are lost.
     pub fn hold_requests(&self, hold: bool) {
+        if hold {
+            self.traffic.held.lock().expect("nobody panics with it").clear();
+        }
         self.traffic.holds.store(hold, Ordering::SeqCst);
     }
 

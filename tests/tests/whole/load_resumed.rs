@@ -31,12 +31,13 @@ fn file(cluster: &Cluster) -> (PathBuf, Vec<u8>) {
 /// A load that was stopped half-way, and left lines unknown. What stops it also undoes that, for one that was faster.
 fn unfinished(cluster: &mut Cluster, endpoints: &str, path: &Path, timeout: &str, mut stop: impl FnMut(&mut Cluster, bool)) -> Ran {
     for _ in 0..20 {
+        let applied = |status: &Status| cluster.nodes.iter().filter_map(|node| status.number(&node.name, "applied_index")).max();
+        let enough = applied(&cluster.status()).map(|before| before + KEYS as u64);
         let mut command = cluster.kvcli_command(endpoints, ["load", "--timeout", timeout]);
         command.arg(path);
         let load = thread::spawn(|| Ran::run(command, b""));
-        wait_until("every key is there, or the load has ended", PATIENCE, || {
-            let has_all = |status: Status| cluster.nodes.iter().any(|node| status.number(&node.name, "keys") == Some(KEYS as u64));
-            load.is_finished() || cluster.try_status().is_ok_and(has_all)
+        wait_until("every key was written, or the load has ended", PATIENCE, || {
+            load.is_finished() || cluster.try_status().is_ok_and(|status| applied(&status) >= enough)
         });
         if load.is_finished() {
             continue; // the machine was too busy for its timeout, or has done it all
