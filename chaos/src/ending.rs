@@ -51,6 +51,15 @@ impl Ending {
     }
 }
 
+impl Failure {
+    /// Several in one, which ends as the first of them; `None`: there are none.
+    pub(crate) fn of_all(failures: Vec<Failure>) -> Option<Failure> {
+        let first = failures.first()?.ending;
+        let words: Vec<String> = failures.iter().map(Failure::to_string).collect();
+        Some(first.says(words.join("; ")))
+    }
+}
+
 /// Of output.
 impl From<io::Error> for Failure {
     fn from(error: io::Error) -> Failure {

@@ -63,17 +63,23 @@ pub(crate) fn inject(dir: &Path, nodes_file: &Path, fault: &Fault) -> Result<Beg
     Ok(Begun { steps: here.begun, at, outcome: targets.map(|targets| Injected { targets, over }) })
 }
 
-/// Undoes these, or all that was done here according to the journal of this directory; what it did.
+/// Undoes these, or all that was done here according to the journal of this directory; what it did. What cannot be undone, say a unit that
+/// does not start, leaves nothing else broken.
 pub(crate) fn heal(dir: &Path, only: Option<&[u64]>) -> Result<Effect, Failure> {
     let mut journal = Journal::open(dir).map_err(unwritten)?;
-    let mut effect = Effect::default();
+    let (mut effect, mut failures) = (Effect::default(), Vec::new());
     let open = journal::open_ends(dir).map_err(unwritten)?;
     for (id, step) in open.iter().filter(|(id, step)| step.is_here() && only.is_none_or(|only| only.contains(id))) {
-        effect = effect.with(&undo(step)?);
-        journal.end(*id).map_err(unwritten)?;
+        match undo(step) {
+            Ok(done) => {
+                effect = effect.with(&done);
+                journal.end(*id).map_err(unwritten)?;
+            }
+            Err(failure) => failures.push(failure),
+        }
     }
     note_end(dir, &effect);
-    Ok(effect)
+    Failure::of_all(failures).map_or(Ok(effect), Err)
 }
 
 /// Records what was undone.
@@ -352,6 +358,24 @@ mod tests {
         let record = node.lines("faults.jsonl");
         assert_eq!((&record[0]["event"], &record[1]["event"]), (&json!("begin"), &json!("end")));
         assert_eq!(record[1]["effect"]["killed"], 1);
+    }
+
+    #[test]
+    fn what_cannot_be_undone_leaves_nothing_else_broken() {
+        let node = Lookalike::start("n1");
+        node.inject(&["pause", "n1"]).outcome.ok().unwrap();
+        let pid = node.process.id().cast_signed();
+        assert!(nodes::is_stopped(pid));
+        let unit = |name: &str| Undo::Start { unit: Some(name.to_owned()), pid_file: None, command: None, since_ms: None };
+        let mut journal = Journal::open(node.dir.path()).unwrap();
+        let lost = ["lost.service", "gone.service"].map(|name| journal.begin(unit(name)).unwrap());
+        // The last that was done is the first to be undone.
+        let failure = heal(node.dir.path(), None).err().unwrap();
+        assert_eq!(failure.ending, Ending::Io);
+        assert!(failure.to_string().contains("gone.service") && failure.to_string().contains("lost.service"), "{failure}");
+        assert!(!nodes::is_stopped(pid), "it goes on");
+        let open: Vec<u64> = journal::open_ends(node.dir.path()).unwrap().into_iter().map(|(id, _)| id).collect();
+        assert_eq!(open, [lost[1], lost[0]], "to be tried again");
     }
 
     #[test]

@@ -57,10 +57,20 @@ pub(super) fn clean(args: &CleanArgs) -> Result<Ending, Failure> {
             }
         }
     }
-    let mut effect = Effect::default();
+    let (mut effect, mut failures) = (Effect::default(), Vec::new());
     for (id, undo) in &open {
-        undo.files().map_err(cannot("put files back"))?;
-        effect = effect.with(&here::undo(undo)?);
+        // Files are put back in order, or one would get what belongs to another that has its name meanwhile.
+        if !failures.is_empty() && !undo.is_here() {
+            continue;
+        }
+        match undo.files().map_err(cannot("put files back")).and_then(|()| here::undo(undo)) {
+            Ok(done) => effect = effect.with(&done),
+            // To be tried again. It keeps nothing else broken.
+            Err(failure) => {
+                failures.push(failure);
+                continue;
+            }
+        }
         match undo {
             Undo::EndMarked(_) => {}
             Undo::MoveBack { to, .. } => writeln!(out, "put back {}", to.display())?,
@@ -75,6 +85,9 @@ pub(super) fn clean(args: &CleanArgs) -> Result<Ending, Failure> {
     }
     if !effect.is_nothing() {
         here::note_end(dir, &effect);
+    }
+    if let Some(failure) = Failure::of_all(failures) {
+        return Err(failure);
     }
     if had_cluster {
         for entry in std::fs::read_dir(dir).map_err(cannot("read the directory"))? {
