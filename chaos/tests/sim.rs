@@ -50,12 +50,15 @@ fn a_range_names_its_seeds_first_and_sums_up_what_happened() {
     let words: Vec<&str> = lines[4].split_whitespace().collect();
     let [operations, "operations", "and", faults, "faults", ..] = words[..] else { panic!("{out}") };
     let words: Vec<&str> = lines[5].split_whitespace().collect();
+    let ["without", "positions,", "too:", judged, "keys", "judged,", ..] = words[..] else { panic!("{out}") };
+    assert_ne!(judged, "0");
+    let words: Vec<&str> = lines[6].split_whitespace().collect();
     let ["simulated", seconds, "s", "in", wall, "s:", ratio, "x,", ..] = words[..] else { panic!("{out}") };
     let number = |text: &str| text.parse::<f64>().expect("a number");
     assert!(number(seconds) >= 120.0 * 8.0 && number(wall) > 0.0 && number(ratio) > 0.0, "{out}");
     assert!(number(operations) >= 20.0 && number(faults) >= 1.0, "{out}");
-    assert!(lines[5].ends_with(" committed operations per core-second"), "{out}");
-    assert_eq!(lines[6..], ["seeds=1..120 passed"]);
+    assert!(lines[6].ends_with(" committed operations per core-second"), "{out}");
+    assert_eq!(lines[7..], ["seeds=1..120 passed"]);
 }
 
 #[test]

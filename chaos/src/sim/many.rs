@@ -51,7 +51,7 @@ pub(crate) fn run(recipe: &Recipe, args: &SimArgs, interrupt: &Interrupt, out: &
     printed?;
 
     let totals = &range.totals;
-    writeln!(out, "{totals}\n{}\n{}\n{}", totals.faults(), totals.rates(), totals.speed(&began.spent()))?;
+    writeln!(out, "{totals}\n{}\n{}\n{}\n{}", totals.faults(), totals.rates(), totals.alone(), totals.speed(&began.spent()))?;
     let done = match range.last {
         Some(last) => format!("seeds={}..{last}", seeds.first),
         None => format!("seeds={seeds}"),

@@ -40,6 +40,9 @@ pub(crate) struct Totals {
     /// The longest that a majority took to serve, from the end of its faults.
     core_us_max: u64,
     clerk_faults: u64,
+    /// Keys whose answers were judged without their positions, and those that were too hot for that.
+    keys_alone: u64,
+    keys_given_up: u64,
     effects: Effects,
     reached: Reached,
 }
@@ -56,6 +59,8 @@ impl Totals {
         self.simulated_us += report.simulated_us;
         self.core_us_max = self.core_us_max.max(report.core_us);
         self.clerk_faults += report.clerks_lost + report.clerk_cuts;
+        self.keys_alone += report.keys_alone;
+        self.keys_given_up += report.keys_given_up;
         self.effects += &report.effects;
         self.reached.add(&report.reached);
     }
@@ -72,7 +77,9 @@ impl Totals {
         let must = [true, has(FaultKind::Kills) || has(FaultKind::PowerCuts), has(FaultKind::PowerCuts), has_any, has_any];
         let counts = self.counts().into_iter().zip(must).filter(|((_, count), must)| *must && *count == 0).map(|((name, _), _)| name);
         let is_long = profile == Profile::Default && self.seeds >= SEEDS_FOR_RARE_PATHS;
-        counts.chain(self.reached.missing().filter(|_| is_long)).collect()
+        // Four keys of five must be told. A search that gives up says nothing.
+        let alone = (self.keys_alone <= 4 * self.keys_given_up).then_some("enough keys judged without positions");
+        counts.chain(alone.into_iter().chain(self.reached.missing()).filter(|_| is_long)).collect()
     }
 
     fn counts(&self) -> [(&'static str, u64); 5] {
@@ -107,6 +114,11 @@ impl Totals {
             faults as f64 / seconds,
             self.core_us_max as f64 / 1e6
         )
+    }
+
+    /// How much was judged twice: with the positions of writes every key of every seed is.
+    pub(crate) fn alone(&self) -> String {
+        format!("without positions, too: {} keys judged, {} too hot to tell", self.keys_alone, self.keys_given_up)
     }
 
     /// By kind.
@@ -165,12 +177,14 @@ mod tests {
         assert_eq!(totals.missing(Profile::Network), ["operations", "leader changes", "installs"]);
         assert_eq!(totals.missing(Profile::Calm), ["operations"]);
         // The first leader of all changes nothing.
-        let mut report = Report { calls: 1, leader_changes: 2, ..Report::default() };
+        let mut report = Report { calls: 1, leader_changes: 2, keys_alone: 5, keys_given_up: 1, ..Report::default() };
         (report.effects[Effect::Killed], report.effects[Effect::LostSector]) = (1, 1);
         (1..SEEDS_FOR_RARE_PATHS).for_each(|_| totals.add(&report));
         assert_eq!(totals.missing(Profile::Default), ["installs"]);
         totals.add(&Report { installs: 1, ..report });
         assert_eq!(totals.missing(Profile::Default), sim::RARE_PATHS, "a thousand seeds must take them all");
         assert!(totals.missing(Profile::Network).is_empty(), "some of them need what it never has");
+        totals.add(&Report { keys_given_up: 300, ..Report::default() });
+        assert_eq!(totals.missing(Profile::Default)[0], "enough keys judged without positions");
     }
 }
