@@ -21,7 +21,7 @@ const WRITING_MIN: Duration = Duration::from_millis(250);
 /// A client stops here: all tokens together must stay below the longest value, 1 MiB.
 const APPENDS_EACH_MAX: usize = 16_000;
 /// Clients that get so little done in so long are a finding, not a reason to wait.
-const STUCK_AFTER: Duration = Duration::from_secs(20);
+const STUCK_AFTER: Duration = Duration::from_secs(60);
 const KEY: &str = "appends";
 
 /// Kills the leader under load, measures, and checks; then brings it back.
@@ -58,7 +58,8 @@ pub(super) fn failover(stage: &mut Stage) -> anyhow::Result<()> {
 
 /// A client of the cluster.
 fn clerk(stage: &Stage) -> Result<Clerk, ClerkError> {
-    Clerk::new(stage.cluster.nodes().iter().map(|node| &node.client_addr), Options::default())
+    let options = Options { timeout: STUCK_AFTER, ..Options::default() };
+    Clerk::new(stage.cluster.nodes().iter().map(|node| &node.client_addr), options)
 }
 
 /// What the answer to an append means for the judge.

@@ -12,8 +12,8 @@ use super::interrupts::{Interrupted, Interrupts};
 use crate::clerk::{Clerk, Options};
 use crate::words;
 
-/// How long the nodes may take for anything that takes them well below a second: a machine may be busy.
-const PATIENCE: Duration = Duration::from_secs(20);
+/// How long the nodes may take for anything that takes them well below a second: a machine may be busy, and its disk slow.
+const PATIENCE: Duration = Duration::from_secs(60);
 /// For one answer of a node about itself.
 const ANSWER_WAIT_MAX: Duration = Duration::from_millis(500);
 /// Attempts at starting on ports that turn out to be taken.
