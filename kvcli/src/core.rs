@@ -13,6 +13,11 @@
 //! **Where to go.** To the server thought to lead; else to servers that are connected, then to the others in their order; one that
 //! said nothing within the time others need is left alone for a second. A server that did not help is not asked again before all
 //! others were: that is a sweep, and between sweeps is a short pause.
+//!
+//! **How long to wait.** A call goes on to the next server after a fixed, short time, and leaves the connection behind, as it is: it may
+//! still come, or its answer. A connection that nothing has come of is given up in the end, and the next one to the same server waited for
+//! twice as long: a link may be slow rather than dead. Otherwise nobody would ever get an answer whose round trip is longer than that short
+//! time, or whose request takes longer to send.
 
 mod call; // one call in flight
 #[cfg(test)]
@@ -34,7 +39,7 @@ use wire::limits::{FRAME_BODY_LEN_MAX, HELLO_BODY_LEN_MAX};
 use wire::{FrameBuffer, Hello, Item, Kind, NodeStatus, Refused, RefusedReason, Request, Value, Welcome, Written};
 
 use self::call::{Attempt, AttemptKind, Call, Phase};
-use self::servers::{Link, ServerId, Servers};
+use self::servers::{Awaited, Link, ServerId, Servers};
 use self::sessions::{Seat, Sessions};
 use self::timers::Timers;
 use crate::ask::{Ask, Range};
@@ -155,6 +160,11 @@ pub struct Patience {
     pub connect_us: u64,
     /// For a reply.
     pub reply_us: u64,
+    /// A connection is given up after `connect_us`, doubled for each that was given up before it, but no more than this: a server that is
+    /// back is found by a new connection sooner than by an old one.
+    pub connect_max_us: u64,
+    /// A connection without a reply is given up after `reply_us`, doubled likewise, but no more than this.
+    pub reply_max_us: u64,
     /// Between sweeps: the first pause; each is twice as long as the one before.
     pub pause_min_us: u64,
     /// Between sweeps: the longest pause.
@@ -170,6 +180,8 @@ impl Default for Patience {
         Patience {
             connect_us: 300_000,
             reply_us: 500_000,
+            connect_max_us: 2_400_000,
+            reply_max_us: 32_000_000,
             pause_min_us: 8_000,
             pause_max_us: 50_000,
             redial_us: 10_000,
@@ -280,7 +292,7 @@ impl Core {
         let now_us = self.passed(now_us);
         let Some(id) = self.servers.by_connection(connection) else { return };
         let buffer = FrameBuffer::new(HELLO_BODY_LEN_MAX);
-        self.servers.get_mut(id).link = Link::Greeting { connection, since_us: now_us, buffer };
+        self.servers.get_mut(id).link = Link::Greeting { connection, since_us: now_us, is_left: false, buffer };
         let mut bytes = Vec::new();
         wire::encode_hello(&Hello::Client { cluster_id: self.cluster_id }, &mut bytes);
         self.actions.push(Action::Send { connection, bytes, call: None });
@@ -323,12 +335,15 @@ impl Core {
             }
         }
         for id in self.servers.ids() {
-            let reason = match self.servers.get(id).link {
-                Link::Dialling { since_us, .. } if since_us + self.patience.connect_us <= now_us => Reason::ConnectTimeout,
-                Link::Greeting { since_us, .. } if since_us + self.patience.connect_us <= now_us => Reason::NoGreeting,
-                _ => continue,
-            };
-            self.drop_server(id, reason);
+            let Some(Awaited { since_us, is_left, reason }) = self.servers.get(id).link.awaited() else { continue };
+            if since_us + self.servers.connect_patience_us(id, &self.patience) <= now_us {
+                self.servers.get_mut(id).vain_connections += 1;
+                self.drop_server(id, reason);
+            } else if !is_left && since_us + self.patience.connect_us <= now_us {
+                self.servers.leave(id);
+                self.servers.silent(id, now_us + self.patience.shun_us);
+                self.go_elsewhere(id, &reason);
+            }
         }
         for number in due {
             let Some(call) = self.calls.get_mut(&number) else { continue };
@@ -350,9 +365,9 @@ impl Core {
 
     /// When `tick` is due, if nothing else happens.
     pub fn next_tick_us(&self) -> Option<u64> {
-        let links = self.servers.ids().filter_map(|id| match self.servers.get(id).link {
-            Link::Dialling { since_us, .. } | Link::Greeting { since_us, .. } => Some(since_us + self.patience.connect_us),
-            Link::Down | Link::Ready { .. } => None,
+        let links = self.servers.ids().filter_map(|id| {
+            let Awaited { since_us, is_left, .. } = self.servers.get(id).link.awaited()?;
+            Some(since_us + if is_left { self.servers.connect_patience_us(id, &self.patience) } else { self.patience.connect_us })
         });
         links.chain(self.timers.first_us()).min()
     }
@@ -411,11 +426,13 @@ impl Core {
         let Some(id) = choose(call, &self.servers, self.now_us, &self.patience) else { return self.end_sweep(number) };
         if let Some(attempt) = call.attempt_at(id) {
             // It has this very request. If it lives, another copy does not help; if it said nothing since, the connection may be dead.
-            if self.servers.has_spoken_since(id, attempt.sent_us) {
-                call.tried.insert(id);
+            let may_come = self.now_us < attempt.sent_us + self.servers.reply_patience_us(id, &self.patience);
+            if may_come || self.servers.has_spoken_since(id, attempt.sent_us) {
+                self.with_call(number, |call| call.tried.insert(id));
                 self.choosing.insert(number);
                 return;
             }
+            self.servers.get_mut(id).vain_requests += 1;
             self.drop_server(id, Reason::NoReply);
         }
         let server = self.servers.get(id);
@@ -432,12 +449,19 @@ impl Core {
                 let connection = self.servers.dial(id, self.now_us);
                 self.actions.push(Action::Dial { connection, address });
             }
-            (Link::Dialling { .. } | Link::Greeting { .. }, _) => {}
+            (link, _) => {
+                // It has been waited for as long as any call does.
+                if let Some(Awaited { reason, .. }) = link.awaited().filter(|awaited| awaited.is_left) {
+                    self.with_call(number, |call| call.failed_at(id, reason));
+                    self.choosing.insert(number);
+                    return;
+                }
+            }
         }
         self.with_call(number, |call| call.phase = Phase::Joining(id));
     }
 
-    fn with_call(&mut self, number: CallNumber, change: impl FnOnce(&mut Call)) {
+    fn with_call<T>(&mut self, number: CallNumber, change: impl FnOnce(&mut Call) -> T) {
         if let Some(call) = self.calls.get_mut(&number) {
             change(call);
         }
@@ -516,7 +540,11 @@ impl Core {
         }
         let server = self.servers.get_mut(id);
         server.failed = None;
-        if let Link::Greeting { buffer, .. } = std::mem::replace(&mut server.link, Link::Down) {
+        if let Link::Greeting { buffer, since_us, .. } = std::mem::replace(&mut server.link, Link::Down) {
+            // Else the link is slow, and its replies will be.
+            if self.now_us < since_us + self.patience.connect_us {
+                server.vain_connections = 0;
+            }
             let mut buffer = buffer;
             buffer.set_body_len_max(FRAME_BODY_LEN_MAX);
             server.link = Link::Ready { connection, heard_us: self.now_us, buffer };
@@ -529,6 +557,15 @@ impl Core {
                 call.phase = Phase::Choosing;
                 self.choosing.insert(*number);
             }
+        }
+    }
+
+    /// Whatever stands still because of this server goes on to another.
+    fn go_elsewhere(&mut self, id: ServerId, reason: &Reason) {
+        for (number, call) in self.calls.iter_mut().filter(|(_, call)| call.depends_on(id)) {
+            call.failed_at(id, reason.clone());
+            call.phase = Phase::Choosing;
+            self.choosing.insert(*number);
         }
     }
 
@@ -548,19 +585,15 @@ impl Core {
         if reason.is_silence() {
             self.servers.silent(id, self.now_us + self.patience.shun_us);
         }
-        for (number, call) in &mut self.calls {
+        for call in self.calls.values_mut() {
             let out: Vec<RequestId> =
                 call.attempts.iter().filter(|(_, attempt)| attempt.server == id).map(|(request, _)| *request).collect();
             for request in out {
                 call.lose(request);
                 self.requests.remove(&request);
             }
-            if call.depends_on(id) {
-                call.failed_at(id, reason.clone());
-                call.phase = Phase::Choosing;
-                self.choosing.insert(*number);
-            }
         }
+        self.go_elsewhere(id, &reason);
         self.servers.get_mut(id).failed = Some((self.now_us, reason));
     }
 

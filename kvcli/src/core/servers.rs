@@ -7,7 +7,7 @@ use wire::FrameBuffer;
 use wire::hello::MemberAddress;
 use wire::limits::MEMBERS_MAX;
 
-use super::ConnectionId;
+use super::{ConnectionId, Patience};
 use crate::reason::Reason;
 
 /// A server in the order in which the clerk came to know it: the endpoints it was given, then the members it learned.
@@ -22,6 +22,10 @@ pub(super) struct Server {
     pub(super) link: Link,
     /// When it last failed, and how.
     pub(super) failed: Option<(u64, Reason)>,
+    /// Connections given up before it had greeted us, one after the other; none, once it greets as soon as others do.
+    pub(super) vain_connections: u32,
+    /// Connections given up because a request had no reply, one after the other; none, once it replies as soon as others do.
+    pub(super) vain_requests: u32,
     /// It has said nothing within a time in which others answer: until then it is asked only if nobody else is left.
     pub(super) shunned_until_us: Option<u64>,
 }
@@ -34,11 +38,13 @@ pub(super) enum Link {
     Dialling {
         connection: ConnectionId,
         since_us: u64,
+        is_left: bool,
     },
     /// Connected; our `Hello` is out.
     Greeting {
         connection: ConnectionId,
         since_us: u64,
+        is_left: bool,
         buffer: FrameBuffer,
     },
     /// Greeted; `heard_us` is when the last bytes came.
@@ -47,6 +53,16 @@ pub(super) enum Link {
         heard_us: u64,
         buffer: FrameBuffer,
     },
+}
+
+/// A connection that is not ready yet.
+#[derive(Debug)]
+pub(super) struct Awaited {
+    pub(super) since_us: u64,
+    /// Calls went elsewhere, and it may still come.
+    pub(super) is_left: bool,
+    /// What it is if it never comes.
+    pub(super) reason: Reason,
 }
 
 impl Link {
@@ -62,6 +78,15 @@ impl Link {
         match self {
             Link::Down | Link::Dialling { .. } => None,
             Link::Greeting { buffer, .. } | Link::Ready { buffer, .. } => Some(buffer),
+        }
+    }
+
+    /// What is waited for until it is ready.
+    pub(super) fn awaited(&self) -> Option<Awaited> {
+        match *self {
+            Link::Dialling { since_us, is_left, .. } => Some(Awaited { since_us, is_left, reason: Reason::ConnectTimeout }),
+            Link::Greeting { since_us, is_left, .. } => Some(Awaited { since_us, is_left, reason: Reason::NoGreeting }),
+            Link::Down | Link::Ready { .. } => None,
         }
     }
 
@@ -120,7 +145,15 @@ impl Servers {
         if address.is_empty() || self.list.len() >= self.count_max {
             return None;
         }
-        self.list.push(Server { address: address.into(), node: None, link: Link::Down, failed: None, shunned_until_us: None });
+        self.list.push(Server {
+            address: address.into(),
+            node: None,
+            link: Link::Down,
+            failed: None,
+            vain_connections: 0,
+            vain_requests: 0,
+            shunned_until_us: None,
+        });
         Some(ServerId(self.list.len() - 1))
     }
 
@@ -149,8 +182,32 @@ impl Servers {
         let connection = ConnectionId(self.next_connection);
         self.next_connection += 1;
         self.connections.insert(connection, id);
-        self.get_mut(id).link = Link::Dialling { connection, since_us: now_us };
+        self.get_mut(id).link = Link::Dialling { connection, since_us: now_us, is_left: false };
         connection
+    }
+
+    /// How long its connection, or its greeting, may take before the connection is given up.
+    pub(super) fn connect_patience_us(&self, id: ServerId, patience: &Patience) -> u64 {
+        (patience.connect_us << self.get(id).vain_connections.min(16)).min(patience.connect_max_us)
+    }
+
+    /// The same for a reply.
+    pub(super) fn reply_patience_us(&self, id: ServerId, patience: &Patience) -> u64 {
+        let vain = self.get(id).vain_connections.saturating_add(self.get(id).vain_requests);
+        (patience.reply_us << vain.min(16)).min(patience.reply_max_us)
+    }
+
+    /// It replied as soon as others do.
+    pub(super) fn prompt(&mut self, id: ServerId) {
+        let server = self.get_mut(id);
+        (server.vain_connections, server.vain_requests) = (0, 0);
+    }
+
+    /// Calls no longer wait for its connection.
+    pub(super) fn leave(&mut self, id: ServerId) {
+        if let Link::Dialling { is_left, .. } | Link::Greeting { is_left, .. } = &mut self.get_mut(id).link {
+            *is_left = true;
+        }
     }
 
     /// Ends the connection, if there is one, and returns it for the caller to close.

@@ -17,6 +17,9 @@ impl Core {
         let Some(number) = self.requests.remove(&request) else { return }; // answered by another server meanwhile, or given up
         let Some(call) = self.calls.get_mut(&number) else { return };
         let Some(attempt) = call.attempts.remove(&request) else { return };
+        if self.now_us < attempt.sent_us + self.patience.reply_us {
+            self.servers.prompt(id);
+        }
         if attempt.kind == AttemptKind::News {
             return self.news_came(number, request, id, reply);
         }

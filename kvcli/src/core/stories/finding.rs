@@ -240,3 +240,132 @@ fn a_known_node_is_not_dialled_again_under_its_own_name_for_itself() {
     assert!(!script.dialled().contains(&"n1:1"), "the same node");
     script.core.give_up(script.now_us, call);
 }
+
+/// What is under way on a slow link.
+enum Travels {
+    Dial(ConnectionId, String),
+    Hello(ConnectionId),
+    Question(Seen),
+}
+
+/// Lets time pass until the call is over; whatever a node is sent has its answer a round trip later. n1 leads. How long it took.
+fn answer_after(script: &mut Script, round_trip_us: u64, call: CallNumber) -> u64 {
+    let begun_us = script.now_us;
+    let mut travelling: Vec<(u64, Travels)> = Vec::new();
+    while !script.finished.contains_key(&call) {
+        let at_us = script.now_us + round_trip_us;
+        for (connection, address) in &script.dialling {
+            if !travelling.iter().any(|(_, sent)| matches!(sent, Travels::Dial(known, _) if known == connection)) {
+                travelling.push((at_us, Travels::Dial(*connection, address.clone())));
+            }
+        }
+        travelling.extend(script.asked.drain(..).map(|seen| (at_us, Travels::Question(seen))));
+        script.pass(MS);
+        let (arrived, rest): (Vec<_>, Vec<_>) = travelling.into_iter().partition(|(at_us, _)| *at_us <= script.now_us);
+        travelling = rest;
+        for (_, sent) in arrived {
+            match sent {
+                Travels::Dial(connection, address) if script.dialling.contains(&(connection, address.clone())) => {
+                    script.accept(&address);
+                    travelling.push((script.now_us + round_trip_us, Travels::Hello(connection)));
+                }
+                Travels::Hello(connection) if script.open.contains_key(&connection) => script.greet(connection, Some(1), 10),
+                Travels::Question(seen) if script.open.contains_key(&seen.connection) => {
+                    let reply = if seen.address == "n1:1" { written(12) } else { not_leader(Some(1)) };
+                    script.reply(&seen, &reply);
+                }
+                _ => {} // its connection was given up meanwhile
+            }
+        }
+    }
+    script.now_us - begun_us
+}
+
+#[test]
+fn a_client_behind_a_round_trip_of_two_seconds_gets_its_answers() {
+    for endpoints in [&["n1:1"][..], &["n1:1", "n2:1", "n3:1"]] {
+        let mut script = Script::new(endpoints);
+        let call = script.submit_for(put("k"), 20_000 * MS);
+        answer_after(&mut script, 2_000 * MS, call);
+        script.outcome(call).unwrap();
+        // The connection has been kept: another question costs what it must.
+        let call = script.submit(put("k"));
+        assert_eq!(answer_after(&mut script, 2_000 * MS, call), 2_000 * MS);
+        script.outcome(call).unwrap();
+    }
+}
+
+#[test]
+fn a_client_behind_a_round_trip_of_four_hundred_milliseconds_needs_no_long_timeout() {
+    let mut script = Script::new(&["n1:1", "n2:1", "n3:1"]);
+    let call = script.submit(put("k"));
+    answer_after(&mut script, 400 * MS, call);
+    script.outcome(call).unwrap();
+}
+
+#[test]
+fn a_request_that_takes_ten_seconds_to_send_is_answered() {
+    let (mut script, _) = with_leader();
+    let call = script.submit_for(put("k"), 60_000 * MS);
+    let mut copies = BTreeMap::new();
+    while !script.finished.contains_key(&call) {
+        for address in ["n1:1", "n2:1", "n3:1"] {
+            if script.dialled().contains(&address) {
+                script.welcome(address, None);
+            }
+        }
+        let now_us = script.now_us;
+        copies.extend(script.asked.drain(..).map(|seen| (seen.id, (now_us, seen))));
+        script.pass(MS);
+        copies.retain(|_, (_, seen)| script.open.contains_key(&seen.connection));
+        // It has one connection to each, and any would do.
+        if let Some((_, seen)) = copies.values().find(|(sent_us, _)| sent_us + 10_000 * MS <= script.now_us) {
+            let seen = seen.clone();
+            script.reply(&seen, &written(12));
+        }
+    }
+    script.outcome(call).unwrap();
+}
+
+#[test]
+fn a_dead_endpoint_costs_a_call_no_more_the_tenth_time_than_the_first() {
+    let mut script = Script::new(&["n1:1", "n2:1", "n3:1"]);
+    let call = script.submit_for(put("k"), 60_000 * MS);
+    let (mut asked_us, mut longest_us, mut dials) = (0, 0, BTreeSet::new());
+    while script.now_us < 30_000 * MS {
+        dials.extend(script.dialling.iter().filter(|(_, address)| address == "n1:1").map(|(connection, _)| *connection));
+        for address in ["n2:1", "n3:1"] {
+            if script.dialled().contains(&address) {
+                script.welcome(address, None);
+            }
+        }
+        while let Some(seen) = script.asked.pop() {
+            longest_us = longest_us.max(script.now_us - asked_us);
+            asked_us = script.now_us;
+            script.reply(&seen, &not_leader(None)); // an election that does not come to an end
+        }
+        script.pass(MS);
+    }
+    assert!(dials.len() >= 10, "it may be back: {} dials", dials.len());
+    assert!((300 * MS..=360 * MS).contains(&longest_us), "{longest_us} us without a question to those that live");
+    script.core.give_up(script.now_us, call);
+}
+
+#[test]
+fn a_link_that_is_fast_again_is_not_waited_for_longer_than_others() {
+    let mut script = Script::new(&["n1:1"]);
+    let call = script.submit_for(put("k"), 60_000 * MS);
+    script.pass(5_000 * MS);
+    let n1 = script.welcome("n1:1", Some(1));
+    script.pass(50 * MS); // it was left behind, and is found again with the next sweep
+    let seen = script.take();
+    script.reply(&seen, &written(11));
+    script.outcome(call).unwrap();
+    script.end(n1);
+    script.pass(10 * MS);
+    script.submit(Ask::Status { address: "n1:1".into() });
+    script.pass(299 * MS);
+    assert_eq!(script.dialled(), ["n1:1"]);
+    script.pass(MS);
+    assert!(script.dialled().is_empty());
+}
