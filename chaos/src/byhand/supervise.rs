@@ -19,8 +19,8 @@ use crate::fault::Fault;
 
 /// Between two looks at the nodes.
 const TURN_MS: u8 = 10;
-/// How long a command may take to say what it wants.
-const REQUEST_WAIT: Duration = Duration::from_secs(2);
+/// How long a command may take to say what it wants: it has connected, and then may have to wait for a busy machine.
+const REQUEST_WAIT: Duration = Duration::from_secs(10);
 
 /// What the supervisor keeps besides the cluster.
 struct Supervisor {

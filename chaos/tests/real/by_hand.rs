@@ -77,6 +77,7 @@ fn a_fault_with_a_deadline_heals_itself() {
         return;
     }
     let up = Up::start(3);
+    up.leader();
     up.chaos(&["inject", "pause", "follower", "--for", "300ms"]).expect_code(0);
     wait_until("it is over", PATIENCE, || up.status()["faults"].as_array().is_some_and(Vec::is_empty));
     let record = up.record();

@@ -1,10 +1,11 @@
 //! Faults of processes and of their files.
 
+use std::collections::BTreeMap;
 use std::time::Instant;
 
 use tests::wait::{PATIENCE, wait_until};
 
-use crate::up::{Up, figure, lacks};
+use crate::up::{Up, figure, lacks, target};
 
 #[test]
 fn kills_leave_a_node_down_and_restarts_do_not() {
@@ -12,11 +13,12 @@ fn kills_leave_a_node_down_and_restarts_do_not() {
         return;
     }
     let up = Up::start(3);
-    let leader = up.leader();
-    let pid = up.pid(&leader);
-    let pid_file = up.file(&format!("{leader}.pid"));
-    assert_eq!(std::fs::read_to_string(&pid_file).expect("a pid file").trim(), pid.to_string());
-    up.inject("kill leader");
+    let pids = BTreeMap::from(["n1", "n2", "n3"].map(|name| (name.to_owned(), up.pid(name))));
+    for (name, pid) in &pids {
+        assert_eq!(std::fs::read_to_string(up.file(&format!("{name}.pid"))).expect("a pid file").trim(), pid.to_string());
+    }
+    let leader = target(&up.inject("kill leader"));
+    let (pid, pid_file) = (pids[&leader], up.file(&format!("{leader}.pid")));
     assert!(!std::path::Path::new(&format!("/proc/{pid}")).exists() && !pid_file.exists());
     assert_eq!(up.node(&leader)["process"], "down");
     wait_until("the others elect another", PATIENCE, || up.leader() != leader);
@@ -45,7 +47,7 @@ fn a_minority_in_a_crash_loop_does_not_stop_the_rest() {
     let mut count = 0;
     // Two nodes: six times is three lives of each, or more of one.
     wait_until("they have crashed a few times, under ten calls at least", 4 * PATIENCE, || {
-        up.kvcli(&["--timeout", "30s", "append", "k", "x"]).expect_code(0);
+        up.kvcli(&["append", "k", "x"]).expect_code(0);
         count += 1;
         count >= 10 && figure(&up.effect(), "killed") >= 6
     });
@@ -61,11 +63,10 @@ fn a_paused_leader_is_stopped_and_replaced_and_comes_back() {
         return;
     }
     let up = Up::start(3);
-    let leader = up.leader();
+    let leader = target(&up.inject("pause leader"));
+    let paused = Instant::now();
     let pid = up.pid(&leader);
     let state = || std::fs::read_to_string(format!("/proc/{pid}/stat")).expect("a process").split(' ').nth(2).map(str::to_owned);
-    up.inject("pause leader");
-    let paused = Instant::now();
     assert_eq!(state().as_deref(), Some("T"));
     assert_eq!(up.node(&leader)["process"], "paused");
     wait_until("the others elect another", PATIENCE, || up.leader() != leader);
@@ -136,7 +137,7 @@ fn a_full_disk_does_not_stop_the_others_and_goes_on_when_there_is_room() {
     // More than the segment that a node has made ready ahead.
     let value = "v".repeat(100 << 10);
     for number in 0..120 {
-        up.kvcli(&["--timeout", "20s", "put", &format!("k{}", number % 7), &value]).expect_code(0);
+        up.kvcli(&["put", &format!("k{}", number % 7), &value]).expect_code(0);
     }
     let effect = up.heal();
     assert!(figure(&effect, "bytes_filled") > 1 << 20, "{effect}");

@@ -20,7 +20,12 @@ fn what_the_documentation_shows_works() {
     // An exit code is only looked at by `set -e` if nothing follows the command.
     let script = format!("set -eux\n{}", blocks.concat());
     let mut command = Command::new("sh");
-    command.args(["-c", &script]).current_dir(dir.path()).env_remove("CHAOS_DIR").env("CHAOS_WITH", &with_us()["--with=".len()..]);
+    command
+        .args(["-c", &script])
+        .current_dir(dir.path())
+        .env_remove("CHAOS_DIR")
+        .env("KVCLI_TIMEOUT", "60s")
+        .env("CHAOS_WITH", &with_us()["--with=".len()..]);
     command.env("PATH", format!("{}:{}", path.join(":"), std::env::var("PATH").expect("a path")));
     let ran = Ran::run(command, b"").expect_code(0);
     let text = String::from_utf8_lossy(&ran.stdout);

@@ -50,7 +50,7 @@ impl Ordinary {
     /// Something that clients do.
     fn put(&self, value: &str) -> Ran {
         let kvcli = self.dir.path().join("kvcli");
-        self.run(&["exec", "--", kvcli.to_str().expect("text"), "--timeout", "20s", "put", "city", value])
+        self.run(&["exec", "--", kvcli.to_str().expect("text"), "--timeout", "60s", "put", "city", value])
     }
 }
 

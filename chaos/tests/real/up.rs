@@ -23,10 +23,15 @@ pub(crate) fn figure(effect: &Value, name: &str) -> u64 {
     effect[name].as_u64().unwrap_or(0)
 }
 
-/// The program under test.
+/// Whom a fault met: who led a moment ago need not be who led then.
+pub(crate) fn target(injected: &Value) -> String {
+    injected["targets"][0].as_str().expect("a name").to_owned()
+}
+
+/// The program under test. A `kvcli` that it starts is patient: how long a slow machine takes is nowhere what a test is about.
 pub(crate) fn chaos(words: &[&str]) -> Command {
     let mut command = programs::command(env!("CARGO_BIN_EXE_chaos"));
-    command.env_remove("CHAOS_DIR").env_remove("CHAOS_WITH").args(words);
+    command.env_remove("CHAOS_DIR").env_remove("CHAOS_WITH").env("KVCLI_TIMEOUT", "60s").args(words);
     command
 }
 
@@ -76,8 +81,11 @@ impl Up {
         command
     }
 
-    /// Breaks something, in words that blanks separate.
+    /// Breaks something, in words that blanks separate. Who aims at a leader waits for one longer than `chaos` does.
     pub(crate) fn inject(&self, words: &str) -> Value {
+        if words.contains("leader") {
+            self.leader();
+        }
         let mut all = vec!["inject", "--json"];
         all.extend(words.split(' '));
         json(&self.chaos(&all).expect_code(0))
