@@ -30,9 +30,18 @@ impl Strace {
     pub fn detach(self) -> Vec<String> {
         let output = self.output.clone();
         drop(self);
-        let text = std::fs::read(&output).expect("strace's output");
-        String::from_utf8_lossy(&text).lines().map(String::from).collect()
+        lines_of(&output)
     }
+
+    /// The lines it has written so far; the last may not be whole.
+    pub fn lines(&self) -> Vec<String> {
+        lines_of(&self.output)
+    }
+}
+
+fn lines_of(output: &Path) -> Vec<String> {
+    let text = std::fs::read(output).expect("strace's output");
+    String::from_utf8_lossy(&text).lines().map(String::from).collect()
 }
 
 impl Drop for Strace {

@@ -54,12 +54,15 @@ fn a_snapshot_is_synced_before_it_gets_its_name_and_its_directory_before_anythin
     let data_dir = cluster.nodes[0].data_dir.clone();
     let first_segment = std::fs::read_dir(data_dir.join("log")).expect("a directory").map(|entry| entry.expect("an entry").path()).min();
     let first_segment = first_segment.expect("a segment");
-    wait_until("the log no longer has its first segment", PATIENCE, || {
+    let (snapshots, log) = (data_dir.join("snapshot"), data_dir.join("log"));
+    let goes =
+        |line: &str| (line.contains(" unlink") || line.contains(" rename")) && line.contains(&format!("\"{}\"", first_segment.display()));
+    wait_until("the log no longer has its first segment, for good", PATIENCE, || {
         client.put("k", [0; 512]).expect("a put");
-        !first_segment.exists()
+        let lines = strace.lines();
+        lines.iter().skip_while(|line| !goes(line)).any(|line| is_sync_of(line, &log) && line.ends_with("= 0"))
     });
     let lines: Vec<String> = strace.detach().into_iter().filter(|line| line.ends_with("= 0")).collect();
-    let (snapshots, log) = (data_dir.join("snapshot"), data_dir.join("log"));
     let first = |what: &str, is: &dyn Fn(&str) -> bool| {
         lines.iter().position(|line| is(line)).unwrap_or_else(|| panic!("{what}: not among\n{}", lines.join("\n")))
     };
@@ -69,9 +72,7 @@ fn a_snapshot_is_synced_before_it_gets_its_name_and_its_directory_before_anythin
     let temporary = lines[named].split('"').nth(1).expect("a name").to_owned();
     let synced = first("its file is synced", &|line| line.contains(" fdatasync(") && line.contains(&format!("<{temporary}>")));
     let listed = named + lines[named..].iter().position(|line| is_sync_of(line, &snapshots)).expect("its directory is synced");
-    let gone = first("a segment goes", &|line| {
-        (line.contains(" unlink") || line.contains(" rename")) && line.contains(&format!("\"{}\"", first_segment.display()))
-    });
+    let gone = first("a segment goes", &goes);
     assert!(synced < named && listed < gone, "{}", lines.join("\n"));
     let forgotten = gone + lines[gone..].iter().position(|line| is_sync_of(line, &log)).expect("that it goes is synced, too");
     assert!(gone < forgotten);
