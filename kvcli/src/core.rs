@@ -299,19 +299,13 @@ impl Core {
     }
 
     /// Bytes came, any number of them.
-    pub fn received(&mut self, now_us: u64, connection: ConnectionId, mut bytes: &[u8]) {
+    pub fn received(&mut self, now_us: u64, connection: ConnectionId, bytes: &[u8]) {
         let now_us = self.passed(now_us);
-        while !bytes.is_empty() {
-            let Some(id) = self.servers.by_connection(connection) else { return };
-            self.servers.heard(id, now_us);
-            let Some(buffer) = self.servers.get_mut(id).link.buffer() else { return };
-            let space = buffer.space();
-            let count = space.len().min(bytes.len());
-            space[..count].copy_from_slice(&bytes[..count]);
-            buffer.filled(count);
-            bytes = &bytes[count..];
-            self.take_frames(connection, id);
-        }
+        let Some(id) = self.servers.by_connection(connection) else { return };
+        self.servers.heard(id, now_us);
+        let Some(buffer) = self.servers.get_mut(id).link.buffer() else { return };
+        buffer.push(bytes);
+        self.take_frames(connection, id);
         self.proceed();
     }
 

@@ -193,6 +193,14 @@ impl FrameBuffer {
         assert!(self.end <= self.bytes.len(), "more was read than there was space for");
     }
 
+    /// These bytes were read, into memory of the caller's: the buffer takes as much as they need, and not as much as a read might.
+    pub fn push(&mut self, bytes: &[u8]) {
+        self.move_to_front();
+        self.bytes.truncate(self.end);
+        self.bytes.extend_from_slice(bytes);
+        self.end = self.bytes.len();
+    }
+
     /// The next whole frame. After an error there is none any more: it is repeated.
     #[expect(clippy::should_implement_trait, reason = "a frame borrows from the buffer, which an Iterator cannot say")]
     pub fn next(&mut self) -> Result<Option<Frame<'_>>, FrameError> {
@@ -235,6 +243,17 @@ impl FrameBuffer {
 
     fn make_room(&mut self) {
         let was_full = self.end == self.bytes.len();
+        self.move_to_front();
+        if self.end == self.bytes.len() || (was_full && self.bytes.len() < READ_BUFFER_KEPT_LEN) {
+            let len_max = (FRAME_HEADER_LEN + self.body_len_max).max(READ_BUFFER_LEN);
+            let len = (self.bytes.len() * 2).clamp(READ_BUFFER_LEN, len_max).max(self.bytes.len());
+            self.bytes.reserve_exact(len - self.bytes.len());
+            self.bytes.resize(len, 0);
+        }
+    }
+
+    /// Forgets what was consumed.
+    fn move_to_front(&mut self) {
         if self.start == self.end {
             (self.start, self.end) = (0, 0);
             if self.bytes.len() > READ_BUFFER_KEPT_LEN {
@@ -244,12 +263,6 @@ impl FrameBuffer {
             // Part of one frame, and only once: from here it grows at the front until it is whole.
             self.bytes.copy_within(self.start..self.end, 0);
             (self.start, self.end) = (0, self.end - self.start);
-        }
-        if self.end == self.bytes.len() || (was_full && self.bytes.len() < READ_BUFFER_KEPT_LEN) {
-            let len_max = (FRAME_HEADER_LEN + self.body_len_max).max(READ_BUFFER_LEN);
-            let len = (self.bytes.len() * 2).clamp(READ_BUFFER_LEN, len_max).max(self.bytes.len());
-            self.bytes.reserve_exact(len - self.bytes.len());
-            self.bytes.resize(len, 0);
         }
     }
 }
@@ -321,6 +334,33 @@ mod tests {
         assert_eq!(buffer.next(), Ok(Some(Frame { kind: Kind::Reply, body: b"abc" })));
         assert_eq!(buffer.next(), Ok(None));
         assert_eq!(buffer.pending_len(), 0);
+    }
+
+    #[test]
+    fn bytes_that_are_pushed_are_the_same_frames_in_as_much_memory_as_they_need() {
+        let bytes = [frame(Kind::Reply, b"abc"), frame(Kind::Ping, b""), frame(Kind::Reply, &[7; 300])].concat();
+        for piece_len in [1, 5, 12, 13, bytes.len()] {
+            let mut buffer = FrameBuffer::new(FRAME_BODY_LEN_MAX);
+            let mut body_lens = Vec::new();
+            for piece in bytes.chunks(piece_len) {
+                buffer.push(piece);
+                while let Some(frame) = buffer.next().unwrap() {
+                    body_lens.push(frame.body.len());
+                }
+            }
+            assert_eq!((body_lens, buffer.pending_len()), (vec![3, 0, 300], 0), "in pieces of {piece_len}");
+            assert!(buffer.allocated_len() <= 2 * bytes.len(), "{} bytes for {}", buffer.allocated_len(), bytes.len());
+        }
+    }
+
+    #[test]
+    fn half_a_frame_that_was_pushed_may_be_read_to_its_end() {
+        let (bytes, mut buffer) = (frame(Kind::Reply, b"abc"), FrameBuffer::new(FRAME_BODY_LEN_MAX));
+        buffer.push(&bytes[..4]);
+        assert_eq!(buffer.next(), Ok(None));
+        feed(&mut buffer, &bytes[4..7]);
+        buffer.push(&bytes[7..]);
+        assert_eq!(buffer.next(), Ok(Some(Frame { kind: Kind::Reply, body: b"abc" })));
     }
 
     #[test]
