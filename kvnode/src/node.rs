@@ -99,6 +99,8 @@ pub struct Node {
     /// Of those that were staged since the store last said how long the log is.
     staged_bytes: u64,
     clock: ClusterClock,
+    /// What this node says of itself.
+    own_hello: PeerHello,
     /// What each peer last said of itself.
     greetings: BTreeMap<NodeId, PeerHello>,
     /// Announcements of this leader's term that are not applied yet.
@@ -243,6 +245,15 @@ impl Node {
             staged_last,
             staged_bytes: 0,
             clock: ClusterClock { last_entry_ms: recovered.last_time_ms.max(snapshot.time_ms), last_entry_at_us: now_us, now_us },
+            own_hello: PeerHello {
+                node: config.identity.node,
+                to: None,
+                disk_id: config.identity.disk_id,
+                incarnation: config.incarnation,
+                client_addr: config.client_addr.clone(),
+                peer_addr: config.peer_addr.clone(),
+                version: config.version.clone(),
+            },
             greetings: BTreeMap::new(),
             announcing: BTreeMap::new(),
             no_space: false,

@@ -36,15 +36,7 @@ impl Node {
 
     /// What this node says of itself to a peer: to node `to` when it dials, `None` in an answer.
     pub fn hello(&self, to: Option<NodeId>) -> PeerHello {
-        PeerHello {
-            node: self.config.identity.node,
-            to,
-            disk_id: self.config.identity.disk_id,
-            incarnation: self.config.incarnation,
-            client_addr: self.config.client_addr.clone(),
-            peer_addr: self.config.peer_addr.clone(),
-            version: self.config.version.clone(),
-        }
+        PeerHello { to, ..self.own_hello.clone() }
     }
 
     /// A leader puts into the log what members say of themselves, once for every change.
@@ -52,12 +44,12 @@ impl Node {
         if !self.raft.is_leader() {
             return;
         }
-        let own = self.hello(None);
-        let changed: Vec<Announce> = std::iter::once(&own)
+        // Every tick asks this: almost always all is in the log, and the first question is the last.
+        let changed: Vec<Announce> = std::iter::once(&self.own_hello)
             .chain(self.greetings.values())
+            .filter(|hello| !self.members.announced(hello.node).is_some_and(|announced| says(announced, hello)))
             .filter(|hello| self.members.contains(hello.node))
             .filter(|hello| self.members.disk_id(hello.node).is_none_or(|disk_id| disk_id == hello.disk_id))
-            .filter(|hello| !self.members.announced(hello.node).is_some_and(|announced| says(announced, hello)))
             .filter(|hello| !self.announcing.get(&hello.node).is_some_and(|announced| says(announced, hello)))
             .map(|hello| Announce {
                 node: hello.node,
