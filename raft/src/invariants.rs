@@ -79,9 +79,9 @@ impl Raft {
                 assert!(is_compacted || noop_term == Some(term), "the no-op at {} is gone", leader.noop_index);
                 let own: usize = uncommitted.iter().filter(|entry| entry.term == term).map(EntryMeta::encoded_len).sum();
                 assert_eq!(leader.uncommitted_bytes, own, "uncommitted bytes are miscounted");
-                let peers = self.membership.members().filter(|member| *member != self.config.id);
-                let are_counted = peers.clone().all(|peer| leader.progress.contains_key(&peer));
-                assert!(are_counted && peers.count() == leader.progress.len(), "the leader counts other peers than its members");
+                let mut peers = self.membership.members().filter(|member| *member != self.config.id);
+                let counted = peers.try_fold(0, |count, peer| leader.progress.contains_key(&peer).then_some(count + 1));
+                assert_eq!(counted, Some(leader.progress.len()), "the leader counts other peers than its members");
                 for (peer, progress) in &leader.progress {
                     let (matched, next) = (progress.match_index(), progress.next_index());
                     assert!(matched < next, "{peer} has {matched}, yet is to get {next}");
