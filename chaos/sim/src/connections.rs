@@ -1,7 +1,7 @@
 //! Connections from clerks to nodes: bytes arrive in order, in pieces, late; when a connection breaks, what was under way on it may be
 //! lost. At the nodes' end is as little as the server has there: frames become requests, replies become frames.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 
 use kvcli::Reason;
 use kvcli::core::ConnectionId;
@@ -31,13 +31,9 @@ pub(crate) enum Wire {
     Over(u64),
 }
 
+/// By number, from 1 on: those that are still open.
 #[derive(Default)]
-pub(crate) struct Connections {
-    open: BTreeMap<u64, Connection>,
-    /// What the nodes have received and not understood yet.
-    inputs: BTreeMap<u64, Input>,
-    last_number: u64,
-}
+pub(crate) struct Connections(Vec<Option<Box<Connection>>>);
 
 struct Connection {
     clerk: u64,
@@ -49,7 +45,40 @@ struct Connection {
     down: Pipe,
     /// The clerk has closed it, or is gone; what it had sent may still arrive.
     is_left: bool,
+    /// What the node has received and not understood yet, while its end is open.
+    input: Option<Input>,
     why_over: &'static str,
+}
+
+impl Connections {
+    fn add(&mut self, connection: Connection) -> u64 {
+        self.0.push(Some(Box::new(connection)));
+        self.0.len() as u64
+    }
+
+    fn get(&self, number: u64) -> Option<&Connection> {
+        self.0.get(place(number))?.as_deref()
+    }
+
+    fn get_mut(&mut self, number: u64) -> Option<&mut Connection> {
+        self.0.get_mut(place(number))?.as_deref_mut()
+    }
+
+    fn remove(&mut self, number: u64) -> Option<Box<Connection>> {
+        self.0.get_mut(place(number))?.take()
+    }
+
+    fn input(&mut self, number: u64) -> Option<&mut Input> {
+        self.get_mut(number)?.input.as_mut()
+    }
+
+    fn iter(&self) -> impl Iterator<Item = (u64, &Connection)> {
+        (1..).zip(&self.0).filter_map(|(number, open)| open.as_deref().map(|connection| (number, connection)))
+    }
+}
+
+fn place(number: u64) -> usize {
+    usize::try_from(number.wrapping_sub(1)).unwrap_or(usize::MAX)
 }
 
 struct Input {
@@ -101,11 +130,9 @@ impl World {
     pub(crate) fn dial(&mut self, clerk: u64, id: ConnectionId, address: &str) -> u64 {
         let name = address.strip_suffix(":7117").and_then(|host| host.strip_prefix('n')).and_then(|id| id.parse::<usize>().ok());
         let node = name.expect("an address that a node has announced") - 1;
-        let connections = &mut self.clerks.connections;
-        connections.last_number += 1;
-        let number = connections.last_number;
         let (up, down) = (Pipe::default(), Pipe::default());
-        connections.open.insert(number, Connection { clerk, id, node, life: 0, up, down, is_left: false, why_over: "" });
+        let connection = Connection { clerk, id, node, life: 0, up, down, is_left: false, input: None, why_over: "" };
+        let number = self.clerks.connections.add(connection);
         let delay_us = self.wire_delay_us();
         self.after(delay_us, Event::Wire(Wire::Knock(number)));
         number
@@ -126,7 +153,7 @@ impl World {
     pub(crate) fn send_up(&mut self, number: u64, bytes: Vec<u8>) {
         let Some(delay_us) = self.call_delay_us(number, false) else { return };
         let at_us = self.now_us + delay_us;
-        let Some(connection) = self.clerks.connections.open.get_mut(&number) else { return };
+        let Some(connection) = self.clerks.connections.get_mut(number) else { return };
         if let Some(at_us) = connection.up.push(bytes, at_us) {
             self.after(at_us - self.now_us, Event::Wire(Wire::Up(number)));
         }
@@ -138,7 +165,7 @@ impl World {
             self.clerks.told.insert(request_id, reply.clone());
             return;
         }
-        let Some(connection) = self.clerks.connections.open.get(&client.0) else { return };
+        let Some(connection) = self.clerks.connections.get(client.0) else { return };
         let (node, clerk) = (connection.node, connection.clerk);
         tell!(self, "n{} -> c{clerk} {}", node + 1, Answered(reply));
         let mut bytes = Vec::new();
@@ -149,7 +176,7 @@ impl World {
     fn send_down(&mut self, number: u64, bytes: Vec<u8>) {
         let Some(delay_us) = self.call_delay_us(number, true) else { return };
         let at_us = self.now_us + delay_us;
-        let Some(connection) = self.clerks.connections.open.get_mut(&number) else { return };
+        let Some(connection) = self.clerks.connections.get_mut(number) else { return };
         if connection.is_left {
             return;
         }
@@ -160,7 +187,7 @@ impl World {
 
     pub(crate) fn handle_wire(&mut self, event: Wire) {
         let (Wire::Knock(number) | Wire::Connected(number) | Wire::Up(number) | Wire::Down(number) | Wire::Over(number)) = event;
-        let Some(connection) = self.clerks.connections.open.get(&number) else { return };
+        let Some(connection) = self.clerks.connections.get(number) else { return };
         let (clerk, node) = (connection.clerk, connection.node);
         let is_cut = !self.calm && self.clerks.is_cut(clerk, node);
         // While a majority must serve, clerks reach nobody else.
@@ -182,7 +209,7 @@ impl World {
         let refusal = if self.calm { 0.0 } else { self.plan.workload.refusal };
         let is_refused = self.clerks.rng.f64() < refusal;
         let delay_us = self.wire_delay_us();
-        let Some(connection) = self.clerks.connections.open.get_mut(&number) else { return };
+        let Some(connection) = self.clerks.connections.get_mut(number) else { return };
         let host = &self.hosts[connection.node];
         if host.is_off {
             // Nothing there so much as refuses: the knock is repeated.
@@ -194,18 +221,18 @@ impl World {
             return self.after(delay_us, Event::Wire(Wire::Over(number)));
         }
         connection.life = host.life;
-        self.clerks.connections.inputs.insert(number, Input::default());
+        connection.input = Some(Input::default());
         self.after(delay_us, Event::Wire(Wire::Connected(number)));
     }
 
     fn tell_connected(&mut self, number: u64) {
-        let connection = &self.clerks.connections.open[&number];
+        let Some(connection) = self.clerks.connections.get(number) else { return };
         let (clerk, id) = (connection.clerk, connection.id);
         self.tell(clerk, |core, now_us| core.connected(now_us, id));
     }
 
     fn flow_up(&mut self, number: u64) {
-        let connection = self.clerks.connections.open.get_mut(&number).expect("it was looked up");
+        let connection = self.clerks.connections.get_mut(number).expect("it was looked up");
         let (clerk, node, life) = (connection.clerk, connection.node, connection.life);
         let host = &self.hosts[node];
         if host.deaf_until_us > self.now_us {
@@ -220,14 +247,12 @@ impl World {
         }
         let bytes = take_piece(&mut connection.up, &mut self.clerks.rng, self.calm);
         self.flow_on(number, |connection| &mut connection.up, Wire::Up(number));
-        if let Some(input) = self.clerks.connections.inputs.get_mut(&number) {
+        if let Some(input) = self.clerks.connections.input(number) {
             let mut taken = std::mem::take(input);
             self.trace.bytes(&bytes);
             self.read(number, (clerk, node), &mut taken, &bytes);
-            let inputs = &mut self.clerks.connections.inputs;
-            if self.hosts[node].process.is_none() || self.hosts[node].life != life {
-                inputs.remove(&number);
-            } else if let Some(input) = inputs.get_mut(&number) {
+            // Its process may have ended over what it read, and with that the connection.
+            if let Some(input) = self.clerks.connections.input(number) {
                 *input = taken;
             }
         }
@@ -235,7 +260,7 @@ impl World {
     }
 
     fn flow_down(&mut self, number: u64) {
-        let connection = self.clerks.connections.open.get_mut(&number).expect("it was looked up");
+        let connection = self.clerks.connections.get_mut(number).expect("it was looked up");
         let (clerk, id, node) = (connection.clerk, connection.id, connection.node);
         if connection.down.pieces.is_empty() {
             connection.down.is_flowing = false;
@@ -250,7 +275,7 @@ impl World {
 
     /// What is still in the pipe arrives later.
     fn flow_on(&mut self, number: u64, pipe: impl Fn(&mut Connection) -> &mut Pipe, event: Wire) {
-        let Some(connection) = self.clerks.connections.open.get_mut(&number) else { return };
+        let Some(connection) = self.clerks.connections.get_mut(number) else { return };
         let pipe = pipe(connection);
         match pipe.pieces.front().map(|(at_us, _)| *at_us) {
             Some(at_us) => self.after(at_us.saturating_sub(self.now_us), Event::Wire(event)),
@@ -259,43 +284,37 @@ impl World {
     }
 
     /// The node's end.
-    fn read(&mut self, number: u64, (clerk, node): (u64, usize), input: &mut Input, mut bytes: &[u8]) {
-        while !bytes.is_empty() {
-            let space = input.buffer.space();
-            let count = space.len().min(bytes.len());
-            space[..count].copy_from_slice(&bytes[..count]);
-            input.buffer.filled(count);
-            bytes = &bytes[count..];
-            while let Some(frame) = input.buffer.next().expect("what a clerk sends are frames") {
-                if input.is_greeted {
-                    let (request_id, request) = wire::decode_request(frame).expect("what a clerk asks is known");
-                    tell!(self, "c{clerk} -> n{} {}", node + 1, Asked(&request));
-                    self.note_request(&request);
-                    self.checker.asked(self.hosts[node].identity.node, ClientId(number), request_id, &request);
-                    let now_us = self.hosts[node].clock.micros(self.now_us);
-                    self.hand_in(node, |node| {
-                        let asked = node.client_asks(ClientId(number), frame, now_us, &mut Vec::new());
-                        assert_eq!(asked, Ok(kvnode::Asked::Taken), "what a clerk asks is known");
-                    });
-                    continue;
-                }
-                let Ok(Hello::Client { cluster_id }) = wire::decode_hello(frame) else { panic!("a clerk greets as one") };
-                let Some((running, _)) = &self.hosts[node].process else { return };
-                let welcome = running.client_greeted(cluster_id).expect("there is only one cluster here");
-                let mut answer = Vec::new();
-                wire::encode_welcome(&welcome, &mut answer);
-                self.send_down(number, answer);
-                input.is_greeted = true;
-                input.buffer.set_body_len_max(FRAME_BODY_LEN_MAX);
+    fn read(&mut self, number: u64, (clerk, node): (u64, usize), input: &mut Input, bytes: &[u8]) {
+        input.buffer.push(bytes);
+        while let Some(frame) = input.buffer.next().expect("what a clerk sends are frames") {
+            if input.is_greeted {
+                let (request_id, request) = wire::decode_request(frame).expect("what a clerk asks is known");
+                tell!(self, "c{clerk} -> n{} {}", node + 1, Asked(&request));
+                self.note_request(&request);
+                self.checker.asked(self.hosts[node].identity.node, ClientId(number), request_id, &request);
+                let now_us = self.hosts[node].clock.micros(self.now_us);
+                self.hand_in(node, |node| {
+                    let asked = node.client_asks(ClientId(number), frame, now_us, &mut Vec::new());
+                    assert_eq!(asked, Ok(kvnode::Asked::Taken), "what a clerk asks is known");
+                });
+                continue;
             }
+            let Ok(Hello::Client { cluster_id }) = wire::decode_hello(frame) else { panic!("a clerk greets as one") };
+            let Some((running, _)) = &self.hosts[node].process else { return };
+            let welcome = running.client_greeted(cluster_id).expect("there is only one cluster here");
+            let mut answer = Vec::new();
+            wire::encode_welcome(&welcome, &mut answer);
+            self.send_down(number, answer);
+            input.is_greeted = true;
+            input.buffer.set_body_len_max(FRAME_BODY_LEN_MAX);
         }
     }
 
     /// A process has ended: its kernel closes its connections, and what is under way may be lost.
     pub(crate) fn reset_connections_of(&mut self, node: usize) {
         let life = self.hosts[node].life;
-        let theirs = |(_, connection): &(&u64, &Connection)| connection.node == node && connection.life == life;
-        let numbers: Vec<u64> = self.clerks.connections.open.iter().filter(theirs).map(|(number, _)| *number).collect();
+        let theirs = |(_, connection): &(u64, &Connection)| connection.node == node && connection.life == life;
+        let numbers: Vec<u64> = self.clerks.connections.iter().filter(theirs).map(|(number, _)| number).collect();
         for number in numbers {
             self.end_connection(number, "reset by the node's machine");
         }
@@ -308,7 +327,7 @@ impl World {
             return;
         }
         let number = numbers[self.clerks.rng.usize(0..numbers.len())];
-        let Some(connection) = self.clerks.connections.open.get(&number) else { return };
+        let Some(connection) = self.clerks.connections.get(number) else { return };
         let (node, life) = (connection.node, connection.life);
         if life > 0 && self.hosts[node].life == life && !self.is_deaf(node) {
             self.with_node(node, |node| node.client_gone(ClientId(number)));
@@ -320,10 +339,10 @@ impl World {
         let delay_us = self.wire_delay_us();
         let is_lost = self.clerks.rng.bool();
         let connections = &mut self.clerks.connections;
-        connections.inputs.remove(&number);
-        let Some(connection) = connections.open.get_mut(&number) else { return };
+        let Some(connection) = connections.get_mut(number) else { return };
+        connection.input = None;
         if connection.is_left {
-            connections.open.remove(&number);
+            connections.remove(number);
             return;
         }
         connection.life = u64::MAX;
@@ -338,7 +357,7 @@ impl World {
     }
 
     fn tell_over(&mut self, number: u64) {
-        let Some(connection) = self.clerks.connections.open.remove(&number) else { return };
+        let Some(connection) = self.clerks.connections.remove(number) else { return };
         let reason = match connection.why_over {
             "" => Reason::Connect("refused".into()),
             why => Reason::Closed(why.into()),
@@ -349,7 +368,7 @@ impl World {
 
     /// The clerk closes it, or is gone. What it had sent still arrives, unless its machine went down with it.
     pub(crate) fn leave_connection(&mut self, number: u64, is_lost: bool) {
-        let Some(connection) = self.clerks.connections.open.get_mut(&number) else { return };
+        let Some(connection) = self.clerks.connections.get_mut(number) else { return };
         connection.is_left = true;
         connection.down.pieces.clear();
         if is_lost || connection.life == 0 || connection.life == u64::MAX {
@@ -360,7 +379,7 @@ impl World {
 
     /// The node hears that nothing more will come.
     fn leave_if_empty(&mut self, number: u64) {
-        let Some(connection) = self.clerks.connections.open.get(&number) else { return };
+        let Some(connection) = self.clerks.connections.get(number) else { return };
         if !connection.is_left || !connection.up.pieces.is_empty() {
             return;
         }
@@ -368,8 +387,7 @@ impl World {
         if self.hosts[node].life == life && self.is_deaf(node) {
             return self.hosts[node].inbox.push(Event::Wire(Wire::Up(number)));
         }
-        self.clerks.connections.open.remove(&number);
-        self.clerks.connections.inputs.remove(&number);
+        self.clerks.connections.remove(number);
         if self.hosts[node].life == life {
             self.hand_in(node, |node| node.client_gone(ClientId(number)));
         }

@@ -369,7 +369,7 @@ impl World {
                 driven = store.seal().map_err(NodeError::from);
             }
         }
-        let mut outgoing = Outgoing::new(identity.node, disk, &mut self.clerks.ledger);
+        let mut outgoing = Outgoing::new(identity.node, disk, &mut self.clerks.ledger, &mut self.sent);
         let mut truncations = 0;
         // As the real loop: a turn that finds nothing to do asks nobody for anything. It is looked at all the same.
         let mut has_work = running.has_work() || store.has_room_again() || disk.sync_is_finished();

@@ -166,10 +166,13 @@ pub(crate) struct Dialler {
     pub(crate) silent_since_us: Option<u64>,
 }
 
+/// How much later a message arrives: once, twice or never.
+pub(crate) type Delays = [Option<u64>; 2];
+
 /// What became of a message at its sender.
 pub(crate) enum Posted {
     /// It arrives so much later, perhaps twice, perhaps never; and whether the network has lost it, so that it had to be sent again.
-    OnItsWay(Vec<u64>, bool),
+    OnItsWay(Delays, bool),
     /// There is no connection.
     Nowhere,
     /// There is no room.
@@ -307,7 +310,10 @@ impl Network {
         let (quality, link) = (self.quality(from, to), self.link(from, to));
         let Network { plan, connections, rngs, .. } = self;
         let is_shared = plan.shared_line;
-        let shared_at_us = connections[3 * link..3 * link + 3].iter().map(|connection| connection.free_at_us).max().unwrap_or(0);
+        let shared_at_us = match quality.bytes_per_ms {
+            Some(_) => connections[3 * link..3 * link + 3].iter().map(|connection| connection.free_at_us).max().unwrap_or(0),
+            None => 0,
+        };
         let (connection, rng) = (&mut connections[3 * link + way as usize], &mut rngs[link]);
         if connection.up.is_none() {
             return Posted::Nowhere;
@@ -327,16 +333,16 @@ impl Network {
             arrival_us = (arrival_us + if is_lost { REPEAT_US } else { 0 }).max(connection.last_arrival_us);
             connection.last_arrival_us = arrival_us;
             connection.queued_bytes += len;
-            return Posted::OnItsWay(vec![arrival_us - now_us], is_lost);
+            return Posted::OnItsWay([Some(arrival_us - now_us), None], is_lost);
         }
         if is_lost {
-            return Posted::OnItsWay(Vec::new(), true);
+            return Posted::OnItsWay([None, None], true);
         }
         connection.queued_bytes += len;
-        let mut delays = vec![arrival_us - now_us];
+        let mut delays = [Some(arrival_us - now_us), None];
         if quality.twice_permille > 0 && rng.u32(0..1_000) < quality.twice_permille {
             connection.queued_bytes += len;
-            delays.push(sent_at_us - now_us + quality.base_us + rng.u64(0..=2 * quality.jitter_us));
+            delays[1] = Some(sent_at_us - now_us + quality.base_us + rng.u64(0..=2 * quality.jitter_us));
         }
         Posted::OnItsWay(delays, false)
     }

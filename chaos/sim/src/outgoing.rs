@@ -22,6 +22,13 @@ pub(crate) struct Sent {
     pub(crate) replies: Vec<(ClientId, u64, Reply)>,
 }
 
+impl Sent {
+    pub(crate) fn is_empty(&self) -> bool {
+        let Sent { votes, leads, frames, replies } = self;
+        frames.is_empty() && replies.is_empty() && votes.is_empty() && leads.is_empty()
+    }
+}
+
 /// One frame for a peer.
 #[derive(Clone, Debug)]
 pub(crate) struct Outgone {
@@ -38,9 +45,9 @@ pub(crate) struct Outgoing<'a> {
     disk: &'a WatchedDisk,
     /// What is applied is looked at between two entries.
     ledger: &'a mut Ledger,
-    done: Done,
     /// The frame that is being made.
-    bytes: Vec<u8>,
+    bytes: &'a mut Vec<u8>,
+    done: Done,
 }
 
 /// The whole of a turn.
@@ -53,8 +60,8 @@ pub(crate) struct Done {
 }
 
 impl<'a> Outgoing<'a> {
-    pub(crate) fn new(node: NodeId, disk: &'a WatchedDisk, ledger: &'a mut Ledger) -> Outgoing<'a> {
-        Outgoing { node, disk, ledger, done: Done::default(), bytes: Vec::new() }
+    pub(crate) fn new(node: NodeId, disk: &'a WatchedDisk, ledger: &'a mut Ledger, bytes: &'a mut Vec<u8>) -> Outgoing<'a> {
+        Outgoing { node, disk, ledger, bytes, done: Done::default() }
     }
 
     pub(crate) fn finish(self) -> Done {
@@ -74,7 +81,7 @@ impl Outbox for Outgoing<'_> {
     fn send(&mut self, to: NodeId, message: &Message, entries: &[u8]) {
         is_kept(self.node, to, message, self.disk);
         self.bytes.clear();
-        wire::peer::encode_raft(message, entries, &mut self.bytes);
+        wire::peer::encode_raft(message, entries, self.bytes);
         let frame = self.bytes.as_slice().into();
         let way = if matches!(message, Message::Append { .. }) { Way::Entries } else { Way::Control };
         let vote = Vote::of(self.node, to, message);
@@ -88,7 +95,7 @@ impl Outbox for Outgoing<'_> {
 
     fn send_beside(&mut self, to: NodeId, frame: &PeerFrame<'_>) {
         self.bytes.clear();
-        wire::peer::encode_peer(frame, &mut self.bytes);
+        wire::peer::encode_peer(frame, self.bytes);
         let bytes = self.bytes.as_slice().into();
         let is_chunk = matches!(frame, PeerFrame::SnapshotChunk { .. });
         let way = if is_chunk { Way::Snapshot } else { Way::Control };

@@ -46,6 +46,9 @@ pub(crate) enum Met {
 impl World {
     /// What a turn sent is on its way.
     pub(crate) fn carry(&mut self, node: usize, part: Sent) {
+        if part.is_empty() {
+            return;
+        }
         let from_life = self.hosts[node].life;
         for (term, commit) in part.leads {
             self.checker.hear_leader(self.hosts[node].identity.node, term, commit);
@@ -74,15 +77,15 @@ impl World {
                 self.report.effects[Effect::LostMessage] += 1;
                 tell!(self, "n{} -> n{} lost: {}", node + 1, to + 1, on_its_way(&outgone.frame));
             }
-            self.report.effects[Effect::TwiceMessage] += u64::from(delays.len() > 1);
+            self.report.effects[Effect::TwiceMessage] += u64::from(delays[1].is_some());
             let connection = self.network.connection(node, to, outgone.way);
-            if delays.is_empty() && self.conditions.is_some() {
+            if delays == [None, None] && self.conditions.is_some() {
                 connection.never_arrives(outgone.frame.len() as u64);
             }
             let (Some(to_life), number) = (connection.up, connection.number) else { continue };
             let parcel = Parcel { from: node, from_life, to, to_life, way: outgone.way, number, is_old: false, frame: outgone.frame };
             self.network.keep(&parcel);
-            for delay_us in delays {
+            for delay_us in delays.into_iter().flatten() {
                 self.after(delay_us, Event::Deliver { parcel: parcel.clone() });
             }
         }

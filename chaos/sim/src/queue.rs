@@ -5,11 +5,41 @@ use std::collections::BinaryHeap;
 
 /// Events are large and stay where they are: only their times are sorted.
 pub(crate) struct Queue<T> {
-    /// When, which in order, where.
-    due: BinaryHeap<Reverse<(u64, u64, usize)>>,
+    due: BinaryHeap<Reverse<Due>>,
     events: Vec<Option<T>>,
     free: Vec<usize>,
     count: u64,
+}
+
+/// When, which in order, where: as one number, so that to compare two is one comparison.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Due(u128);
+
+const NUMBER_BITS: u32 = 40;
+const PLACE_BITS: u32 = 24;
+
+impl Due {
+    fn new(at_us: u64, number: u64, place: usize) -> Due {
+        let place = place as u64;
+        assert!(number >> NUMBER_BITS == 0 && place >> PLACE_BITS == 0, "more events than can be numbered");
+        Due(u128::from(at_us) << 64 | u128::from(number << PLACE_BITS | place))
+    }
+
+    fn at_us(self) -> u64 {
+        u64::try_from(self.0 >> 64).expect("the upper half")
+    }
+
+    fn number(self) -> u64 {
+        self.low() >> PLACE_BITS
+    }
+
+    fn place(self) -> usize {
+        usize::try_from(self.low() & ((1 << PLACE_BITS) - 1)).expect("it was one")
+    }
+
+    fn low(self) -> u64 {
+        u64::try_from(self.0 & u128::from(u64::MAX)).expect("the lower half")
+    }
 }
 
 impl<T> Queue<T> {
@@ -24,19 +54,19 @@ impl<T> Queue<T> {
             self.events.len() - 1
         });
         self.events[place] = Some(event);
-        self.due.push(Reverse((at_us, self.count, place)));
+        self.due.push(Reverse(Due::new(at_us, self.count, place)));
     }
 
     /// When the next event is due.
     pub(crate) fn next_us(&self) -> Option<u64> {
-        self.due.peek().map(|Reverse((at_us, ..))| *at_us)
+        self.due.peek().map(|Reverse(due)| due.at_us())
     }
 
     /// The next event, and its number.
     pub(crate) fn pop(&mut self) -> Option<(u64, T)> {
-        let Reverse((_, number, place)) = self.due.pop()?;
-        self.free.push(place);
-        self.events[place].take().map(|event| (number, event))
+        let Reverse(due) = self.due.pop()?;
+        self.free.push(due.place());
+        self.events[due.place()].take().map(|event| (due.number(), event))
     }
 }
 

@@ -125,6 +125,8 @@ pub(crate) struct World {
     pub(crate) conditions: Option<Conditions>,
     /// Takes in one frame after the other, for whomever it is.
     pub(crate) received: FrameBuffer,
+    /// The frame that is being made, by whomever.
+    pub(crate) sent: Vec<u8>,
     /// What the nodes have sent each other so far.
     pub(crate) traffic: Traffic,
     pub(crate) clerks: Clerks,
@@ -160,6 +162,7 @@ impl World {
             network: Network::new(&plan),
             conditions: None,
             received: FrameBuffer::new(FRAME_BODY_LEN_MAX),
+            sent: Vec::new(),
             traffic: Traffic::default(),
             clerks: Clerks::new(plan.seed),
             checker: Checker::default(),

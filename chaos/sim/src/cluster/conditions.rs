@@ -4,6 +4,8 @@ use std::ops::Range;
 
 use fastrand::Rng;
 
+use crate::network::Delays;
+
 /// What becomes of messages between nodes, and between clients and nodes.
 #[derive(Clone, Debug)]
 pub struct Conditions {
@@ -53,12 +55,12 @@ impl Conditions {
         Conditions { request_loss: loss, answer_loss: loss, spares_clients: true, ..Conditions::reliable() }
     }
 
-    pub(crate) fn delays(&self, is_answer: bool, rng: &mut Rng) -> Vec<u64> {
+    pub(crate) fn delays(&self, is_answer: bool, rng: &mut Rng) -> Delays {
         if rng.f64() < if is_answer { self.answer_loss } else { self.request_loss } {
-            return Vec::new();
+            return [None, None];
         }
-        let copies = if rng.f64() < self.duplicate { 2 } else { 1 };
-        (0..copies).map(|_| self.delay_us(is_answer, rng)).collect()
+        let is_twice = rng.f64() < self.duplicate;
+        [Some(self.delay_us(is_answer, rng)), is_twice.then(|| self.delay_us(is_answer, rng))]
     }
 
     /// When a call of a client, or the answer to it, arrives; `None`: it is lost.
@@ -86,7 +88,7 @@ mod tests {
 
     fn sample(conditions: &Conditions, is_answer: bool) -> Vec<u64> {
         let mut rng = Rng::with_seed(7);
-        (0..10_000).flat_map(|_| conditions.delays(is_answer, &mut rng)).collect()
+        (0..10_000).flat_map(|_| conditions.delays(is_answer, &mut rng)).flatten().collect()
     }
 
     #[test]
