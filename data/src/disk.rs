@@ -65,19 +65,26 @@ pub(crate) fn parent(path: &str) -> &str {
 /// Reads a whole file of at most `len_max` bytes; a longer one is read to `len_max + 1`, so that the caller can tell.
 pub(crate) fn read_all<D: Disk>(disk: &mut D, file: &D::File, len_max: u64, bytes: &mut Vec<u8>) -> io::Result<()> {
     bytes.clear();
-    let mut piece_len = 16 << 10;
+    let file_len = disk.file_len(file)?;
+    let mut piece_len = PIECE_LEN_MIN;
     loop {
         let at = bytes.len();
+        // No more than there is, and one byte to find the end by: a node that starts reads many short files.
+        let left = usize::try_from(file_len.saturating_sub(at as u64)).unwrap_or(usize::MAX).saturating_add(1);
+        let len = piece_len.min(left);
         // Grows with what was really read: no length that somebody wrote into a file decides how much is allocated.
-        bytes.resize(at + piece_len, 0);
+        bytes.resize(at + len, 0);
         let read = disk.read_at(file, at as u64, &mut bytes[at..])?;
         bytes.truncate(at + read);
-        if read < piece_len || bytes.len() as u64 > len_max {
+        if read < len || bytes.len() as u64 > len_max {
             return Ok(());
         }
         piece_len = (piece_len * 2).min(4 << 20);
     }
 }
+
+/// The first piece that is read of a file: 16 KiB, and a byte to find the end by.
+const PIECE_LEN_MIN: usize = (16 << 10) + 1;
 
 /// Zeros are looked for in pieces of so many.
 const ZERO_PIECE_LEN: usize = 512;

@@ -368,7 +368,9 @@ pub(crate) fn load<D: Disk>(
     let damaged = |damage| OpenError::Snapshot { file: path.clone(), damage };
     let file = disk.open(&path).map_err(open_error(&path))?;
     let mut decoder = SnapshotDecoder::new(cluster_id);
-    let mut bytes = vec![0; SNAPSHOT_READ_LEN];
+    // Most are far shorter than what is read at once of a long one.
+    let file_len = disk.file_len(&file).map_err(open_error(&path))?;
+    let mut bytes = vec![0; usize::try_from(file_len).unwrap_or(SNAPSHOT_READ_LEN).clamp(1, SNAPSHOT_READ_LEN)];
     loop {
         let read = disk.read_at(&file, decoder.len(), &mut bytes).map_err(open_error(&path))?;
         if read == 0 {
