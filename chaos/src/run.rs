@@ -194,12 +194,20 @@ struct Stage {
     out: io::Stdout,
 }
 
+/// Whether anything is in force that is over before this step, by the plan: on a machine that stalls a fault begins late, and ends as much
+/// later. A fault aimed at a leader would wait for one in vain while all nodes are paused still.
+fn comes_too_early(step: &Step, in_force: &[Held]) -> bool {
+    in_force.iter().any(|held| held.end <= step.at)
+}
+
 /// A fault in force.
 struct Held {
     until: Instant,
     id: u64,
     /// The number of its step.
     step: usize,
+    /// When it is over, by the plan.
+    end: Duration,
 }
 
 impl Stage {
@@ -222,7 +230,7 @@ impl Stage {
             }
             self.cluster.turn()?;
             self.heal_due(began)?;
-            while let Some((number, step)) = due.next_if(|(_, step)| step.at <= began.elapsed()) {
+            while let Some((number, step)) = due.next_if(|(_, step)| step.at <= began.elapsed() && !comes_too_early(step, &self.in_force)) {
                 live.clear();
                 self.inject(number, &step, began)?;
             }
@@ -250,7 +258,10 @@ impl Stage {
         self.outcomes[number] = Outcome::Did(injected.over.unwrap_or_default());
         match injected.over {
             Some(effect) => writeln!(self.out, "           {}", verdict::in_words(&effect))?,
-            None => self.in_force.push(Held { until: Instant::now() + step.hold, id: injected.id, step: number }),
+            None => {
+                let (until, end) = (Instant::now() + step.hold, step.at + step.hold);
+                self.in_force.push(Held { until, id: injected.id, step: number, end });
+            }
         }
         Ok(())
     }
@@ -356,6 +367,18 @@ mod tests {
     use std::fs::File;
 
     use super::*;
+    use crate::fault::Fault;
+
+    #[test]
+    fn a_step_that_the_plan_has_behind_the_end_of_a_fault_waits_for_that_end() {
+        let second = Duration::from_secs(1);
+        let step = Step { at: 3 * second, hold: second, fault: Fault::parse(&["kill", "leader"]).expect("a fault") };
+        // Begun late, it ends late.
+        let held = |end: Duration| Held { until: Instant::now() + second, id: 1, step: 0, end };
+        assert!(comes_too_early(&step, &[held(4 * second), held(2 * second)]) && comes_too_early(&step, &[held(3 * second)]));
+        assert!(!comes_too_early(&step, &[held(4 * second)]), "the plan has them together");
+        assert!(!comes_too_early(&step, &[]));
+    }
 
     #[test]
     fn a_terminal_that_is_closed_ends_nothing() {
