@@ -1,6 +1,7 @@
 //! The tiers of tests, cheapest first, and the table at the end. Every tier runs, whatever became of the one before.
 
-use std::path::PathBuf;
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result, bail};
@@ -38,21 +39,62 @@ impl Options {
 /// A part of the tests, by the cost of running it.
 struct Tier {
     name: &'static str,
-    cargo: &'static [&'static str],
+    /// What to run of the whole workspace, a call of `cargo test` each. Never a package alone: the crates that it shares with others would
+    /// be compiled again, with just the features that it asks for.
+    calls: Vec<Vec<String>>,
     /// For the test programs themselves.
     libtest: &'static [&'static str],
 }
 
-const TIERS: [Tier; 3] = [
-    Tier {
-        name: "1 units, scripts, properties",
-        cargo: &["--workspace", "--exclude", "sim", "--exclude", "chaos", "--exclude", "tests"],
-        libtest: &[],
-    },
-    Tier { name: "2 simulation", cargo: &["-p", "sim"], libtest: &[] },
-    // Three at a time on two cores: a real cluster mostly waits, for disks and for elections.
-    Tier { name: "3 real processes", cargo: &["-p", "tests", "-p", "chaos"], libtest: &["--test-threads=3"] },
-];
+/// Programs in `tests` folders that simulate clusters, and those that start real ones.
+const SIMULATE: [&str; 5] = ["labs", "seeds", "sim", "trace", "world"];
+const START_CLUSTERS: [&str; 2] = ["real", "whole"];
+
+fn tiers() -> Result<[Tier; 3]> {
+    let call = |others: &[&str], programs: &[String]| {
+        let programs = programs.iter().flat_map(|program| ["--test".to_owned(), program.clone()]);
+        others.iter().map(|other| (*other).to_owned()).chain(programs).collect::<Vec<String>>()
+    };
+    let owned = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<String>>();
+    let (simulate, start_clusters) = (owned(&SIMULATE), owned(&START_CLUSTERS));
+    let mut units = programs(&crate::root())?;
+    units.retain(|program| !simulate.contains(program) && !start_clusters.contains(program));
+    Ok([
+        Tier { name: "1 units, scripts, properties", calls: vec![call(&["--lib", "--bins"], &units), call(&["--doc"], &[])], libtest: &[] },
+        Tier { name: "2 simulation", calls: vec![call(&[], &simulate)], libtest: &[] },
+        // Three at a time on two cores: a real cluster mostly waits, for disks and for elections.
+        Tier { name: "3 real processes", calls: vec![call(&[], &start_clusters)], libtest: &["--test-threads=3"] },
+    ])
+}
+
+/// The test programs of the packages here and one folder down: `tests/NAME.rs` and `tests/NAME/main.rs`.
+fn programs(root: &Path) -> Result<Vec<String>> {
+    let mut packages = folders(root)?;
+    for folder in packages.clone() {
+        packages.extend(folders(&folder)?);
+    }
+    let mut programs = BTreeSet::new();
+    for tests in packages.iter().filter(|folder| folder.join("Cargo.toml").is_file()).map(|package| package.join("tests")) {
+        for entry in std::fs::read_dir(tests).into_iter().flatten() {
+            let path = entry?.path();
+            if path.extension().is_some_and(|extension| extension == "rs") || path.join("main.rs").is_file() {
+                programs.extend(path.file_stem().map(|name| name.to_string_lossy().into_owned()));
+            }
+        }
+    }
+    Ok(programs.into_iter().collect())
+}
+
+fn folders(parent: &Path) -> Result<Vec<PathBuf>> {
+    let mut folders = Vec::new();
+    for entry in std::fs::read_dir(parent).with_context(|| format!("cannot read {}", parent.display()))? {
+        let path = entry?.path();
+        if path.is_dir() && !path.ends_with("target") {
+            folders.push(path);
+        }
+    }
+    Ok(folders)
+}
 
 /// What became of a tier.
 #[derive(Default)]
@@ -73,9 +115,10 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     let run = Run::new(options, &host)?;
     let before = run.traces();
 
+    let tiers = tiers()?;
     let mut outcomes = vec![run.build()];
     if outcomes[0].failed == 0 {
-        outcomes.extend(TIERS.iter().map(|tier| run.tier(tier, options.filter.as_deref())));
+        outcomes.extend(tiers.iter().map(|tier| run.tier(tier, options.filter.as_deref())));
         if outcomes.iter().all(|outcome| outcome.passed + outcome.failed == 0) {
             outcomes[0].fail("no test has such a name");
         }
@@ -122,17 +165,8 @@ impl Run {
     fn build(&self) -> Outcome {
         let start = Instant::now();
         let mut outcome = Outcome { name: "build".into(), ..Outcome::default() };
-        // `--all-targets` once, rather than the two programs alone: cargo would compile what they share with the tests twice, with and
-        // without the features that only tests ask for.
-        let (first, rest) = TIERS.split_first().expect("tiers");
-        let mut commands = vec![[&["build", "--all-targets"], first.cargo].concat()];
-        commands.extend(rest.iter().map(|tier| [&["test", "--no-run"], tier.cargo].concat()));
-        for command in commands {
-            if let Err(error) = shell::run(crate::cargo().args(command)) {
-                outcome.failed = 1;
-                outcome.failures.push(format!("{error:#}"));
-                break;
-            }
+        if let Err(error) = shell::run(crate::cargo().args(["test", "--workspace", "--no-run", "--lib", "--bins", "--tests"])) {
+            outcome.fail(&format!("{error:#}"));
         }
         outcome.seconds = start.elapsed().as_secs_f64();
         outcome
@@ -141,16 +175,19 @@ impl Run {
     fn tier(&self, tier: &Tier, filter: Option<&str>) -> Outcome {
         let start = Instant::now();
         let mut outcome = Outcome { name: tier.name.into(), ..Outcome::default() };
-        let mut command = crate::cargo();
-        command.arg("test").args(tier.cargo).arg("--no-fail-fast").args(filter);
-        if !tier.libtest.is_empty() {
-            command.arg("--").args(tier.libtest);
-        }
-        match shell::run_reading(&mut command, &self.environment, |line| outcome.read(line)) {
-            Ok(true) => {}
-            Ok(false) if outcome.failed > 0 => {}
-            Ok(false) => outcome.fail("a test program did not finish, see above"),
-            Err(error) => outcome.fail(&format!("{error:#}")),
+        for call in &tier.calls {
+            let mut command = crate::cargo();
+            command.args(["test", "--workspace", "--no-fail-fast"]).args(call).args(filter);
+            if !tier.libtest.is_empty() {
+                command.arg("--").args(tier.libtest);
+            }
+            let failed = outcome.failed;
+            match shell::run_reading(&mut command, &self.environment, |line| outcome.read(line)) {
+                Ok(true) => {}
+                Ok(false) if outcome.failed > failed => {}
+                Ok(false) => outcome.fail("a test program did not finish, see above"),
+                Err(error) => outcome.fail(&format!("{error:#}")),
+            }
         }
         for line in std::fs::read_to_string(&self.not_run).unwrap_or_default().lines() {
             outcome.not_run.push(line.to_owned());
@@ -255,6 +292,18 @@ mod tests {
         }
         assert_eq!((outcome.passed, outcome.failed), (13, 1));
         assert_eq!(outcome.failures, ["a::c"]);
+    }
+
+    #[test]
+    fn every_test_program_belongs_to_a_tier() {
+        let programs = programs(&crate::root()).expect("the workspace");
+        for name in SIMULATE.iter().chain(&START_CLUSTERS) {
+            assert!(programs.iter().any(|program| program == name), "{name} is among {programs:?}");
+        }
+        let [units, ..] = tiers().expect("tiers");
+        for name in ["explore", "suite", "properties", "log", "schedules"] {
+            assert!(units.calls[0].windows(2).any(|pair| pair == ["--test", name]), "{name} is in {:?}", units.calls);
+        }
     }
 
     #[test]
