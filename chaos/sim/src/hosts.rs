@@ -195,6 +195,9 @@ impl World {
         self.next_tick(node, life);
         self.dial_all(node);
         self.watch_links();
+        if self.rests_paused(node) {
+            self.pause(node, u64::MAX / 2);
+        }
     }
 
     /// A start that came to nothing: excused if the disk was told to fail, or is full. It is tried again.

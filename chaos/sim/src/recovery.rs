@@ -81,7 +81,8 @@ impl World {
         }
         match rest {
             Rest::Down => self.kill(node, Death::Process, None),
-            Rest::Paused => self.pause(node, u64::MAX / 2),
+            Rest::Paused if self.hosts[node].process.is_some() => self.pause(node, u64::MAX / 2),
+            Rest::Paused => {} // a disk that fails lets it start later: see `rests_paused`
             Rest::CutOff => self.network.cut(&Cut::Isolate(Target::Node(node)).links(node_count, None)),
             Rest::Deaf => self.network.cut(&Cut::Deaf(Target::Node(node)).links(node_count, None)),
             Rest::Mute => self.network.cut(&Cut::Mute(Target::Node(node)).links(node_count, None)),
@@ -94,6 +95,12 @@ impl World {
                 self.unrest(node);
             }
         }
+    }
+
+    /// Whether it stands still from its start on: it is left out, and what was wrong with its disk may have let it start only now. Else it
+    /// could lead for ever, with no client that reaches it.
+    pub(crate) fn rests_paused(&self, node: usize) -> bool {
+        self.calm && !self.core.contains(&node) && self.plan.rest[node] == Rest::Paused
     }
 
     /// Whether whoever starts nodes again may start this one.

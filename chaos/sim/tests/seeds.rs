@@ -90,8 +90,8 @@ fn run_range(node_count: usize, seeds: u64) {
     }
     let (cuts, lost) = (sum(&reports, |r| r.effects[Effect::PowerLost]), sum(&reports, |r| r.effects[Effect::LostSector]));
     println!("{cuts} power cuts, {lost} sectors lost");
-    // About one in four does, with those of idle machines and those that cut a recovery short.
-    assert!(10 * lost >= cuts, "inconclusive: {cuts} power cuts have taken back {lost} sectors");
+    // About one in six does, with those of idle machines and those that cut a recovery short; in a hundred seeds one in ten may.
+    assert!(20 * lost >= cuts, "inconclusive: {cuts} power cuts have taken back {lost} sectors");
     let missing: Vec<&str> = reached.missing().filter(|path| OFTEN_REACHED.contains(path)).collect();
     assert!(missing.is_empty(), "inconclusive: never reached: {missing:?}");
     assert!(OFTEN_REACHED.iter().all(|path| sim::RARE_PATHS.contains(path)), "a path that is none");
@@ -111,6 +111,14 @@ fn five_nodes_are_one_copy_whatever_happens() {
 #[test]
 fn a_step_that_ends_a_process_does_so_even_if_its_sync_returns_when_the_faults_are_over() {
     run(&Plan::draw(743_918_408, 3, Profile::Default));
+}
+
+/// Who was left out, to stand still, was just then in a start that its disk cut short. It started again, led, and no client reached it.
+#[test]
+fn who_is_left_out_to_stand_still_does_so_even_if_its_disk_lets_it_start_only_later() {
+    for seed in [1_000_584, 1_001_809] {
+        run(&Plan::draw(seed, 5, Profile::Default));
+    }
 }
 
 #[test]
