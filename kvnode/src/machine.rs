@@ -131,6 +131,13 @@ impl Machine {
         machine
     }
 
+    /// The same state, to take the place of another: what somebody reads of that one must not go on here, in a view that is numbered
+    /// alike.
+    pub(crate) fn instead_of(mut self, other: &Machine) -> Machine {
+        self.views.number_behind(&other.views);
+        self
+    }
+
     /// The same state, its views held to another bound than a real node's.
     pub(crate) fn bounded(mut self, view_bytes_max: usize) -> Machine {
         self.views.hold_to(view_bytes_max);

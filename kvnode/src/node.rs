@@ -512,7 +512,8 @@ impl Node {
     /// The state of a snapshot takes the place of this one. The old one is freed bit by bit; whoever was reading it is told so when it
     /// asks for more.
     fn replace_state(&mut self, meta: SnapshotMeta, image: Image) {
-        self.retired = Some(std::mem::replace(&mut self.machine, image.machine.bounded(self.config.bounds.view_bytes_max)));
+        let machine = image.machine.bounded(self.config.bounds.view_bytes_max).instead_of(&self.machine);
+        self.retired = Some(std::mem::replace(&mut self.machine, machine));
         self.sessions = image.sessions.bounded(self.config.bounds);
         self.members.restore(image.formed, &image.members);
         let greeted: Vec<NodeId> = self.greetings.keys().copied().collect();

@@ -191,6 +191,16 @@ mod tests {
     }
 
     #[test]
+    fn a_scan_of_a_state_that_was_replaced_is_lost_and_not_taken_for_a_later_one() {
+        let (mut old, mut scans) = (machine(1000, &[7; 1000]), Scans::new(PAGE_BYTES_MAX));
+        let lost = page(scans.open(&mut old, Index(1000), ME, &all(None), None, 0)).scan;
+        let (mut new, mut scans) = (machine(1000, &[8; 1000]).instead_of(&old), Scans::new(PAGE_BYTES_MAX));
+        let later = page(scans.open(&mut new, Index(1001), ME, &all(None), None, 0)).scan;
+        assert_eq!(scans.next(&mut new, ME, lost, 0), Reply::ScanLost);
+        assert_eq!(page(scans.next(&mut new, ME, later, 0)).position, Index(1001));
+    }
+
+    #[test]
     fn one_client_has_a_few_scans_and_all_of_them_have_many() {
         let mut machine = machine(1000, &[7; 1000]);
         let mut scans = Scans::new(PAGE_BYTES_MAX);

@@ -88,6 +88,11 @@ impl<K, V> Default for Views<K, V> {
 }
 
 impl<K: Ord + Clone + Weight, V: Clone + Weight + Dated> Views<K, V> {
+    /// Numbers its views on from those of another map, which somebody may still name. None was opened before.
+    pub(crate) fn number_behind(&mut self, others: &Views<K, V>) {
+        self.last_id = others.last_id;
+    }
+
     /// Begins to read the keys from `from` (included) to `to` (not included) as they are now, with everything up to `position` applied.
     pub(crate) fn open(&mut self, position: Index, from: K, to: Option<K>) -> ViewId {
         self.insert(View { position, is_snapshot: false, from: Bound::Included(from), to, kept: BTreeSet::new(), kept_bytes: 0 })

@@ -7,8 +7,10 @@ use std::time::Duration;
 use tests::client::Client;
 use tests::cluster::CALM_TICKS;
 use tests::load::Load;
+use tests::raw::Raw;
 use tests::wait::{PATIENCE, let_pass};
 use tests::{Cluster, host, wait_for, wait_until};
+use wire::{Reply, Request, Scan};
 
 const KIB: usize = 1024;
 
@@ -87,6 +89,43 @@ fn a_leader_that_was_paused_is_caught_up_by_a_snapshot_while_the_others_serve() 
     let victim = cluster.leader();
     // Only paused, it may find what it missed in its sockets: if it led no longer, it was being sent all that was written.
     away(&mut cluster, victim, |cluster| cluster.cut_off(victim), |cluster| cluster.resume(victim));
+}
+
+#[test]
+fn a_scan_of_what_an_installation_has_replaced_is_lost_and_gets_no_page_of_another() {
+    let mut cluster = cluster(3, "16KiB");
+    let mut client = Client::new(&cluster.endpoints(), PATIENCE);
+    for key in ["long 1", "long 2", "long 3", "long 4"] {
+        client.put(key, "v".repeat(200 * KIB)).expect("a put"); // a page holds two of them
+    }
+    cluster.wait_equal();
+    let victim = cluster.follower();
+    let (mut reader, _) = Raw::client(&cluster.nodes[victim].client_addr);
+    let mut asked = |request: &Request<'_>| {
+        reader.request(1, request);
+        reader.reply().1
+    };
+    let scan = Request::Scan(Scan { stale: true, keys_only: false, from: b"long", to: None, limit: None });
+    let page = |reply: Reply| match reply {
+        Reply::Page(page) => page,
+        other => panic!("{other:?} answers no scan"),
+    };
+    let before = page(asked(&scan));
+    away(&mut cluster, victim, |cluster| cluster.pause(victim), |cluster| cluster.resume(victim));
+    // If the new state counted its scans from 1 again, one of them would be called like the old one.
+    let after = loop {
+        let mut read = page(asked(&scan));
+        if before.scan <= read.scan {
+            break read;
+        }
+        while !read.last {
+            read = page(asked(&Request::ScanNext { scan: read.scan }));
+        }
+    };
+    assert!(!before.last && !after.last, "both go on");
+    assert_eq!(asked(&Request::ScanNext { scan: before.scan }), Reply::ScanLost);
+    let next = page(asked(&Request::ScanNext { scan: after.scan }));
+    assert_eq!((next.position, &next.items[0].key[..]), (after.position, &b"long 3"[..]));
 }
 
 #[test]
