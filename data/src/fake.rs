@@ -5,6 +5,8 @@
 //! disk never got them, as on real systems: they stay visible until the next crash, and a later sync of the file does not save them.
 //! Nothing is random but by the seed given to `crash`.
 
+mod fate; // of what was not synced, in a crash
+
 use std::cell::{RefCell, RefMut};
 use std::collections::BTreeMap;
 use std::io;
@@ -12,6 +14,7 @@ use std::rc::Rc;
 
 use fastrand::Rng;
 
+use self::fate::Fate;
 use crate::disk::{Disk, SyncStatus, parent};
 
 const SECTOR_LEN: usize = 512;
@@ -62,6 +65,7 @@ struct State {
     life: u64,
     steps: u64,
     stop_at: Option<u64>,
+    stop_behind_rename: Option<u64>,
     full_at: Option<u64>,
     stopped: bool,
     writes: u64,
@@ -108,20 +112,6 @@ struct Inode {
     /// Written, then dropped by a failed sync; with what the disk still holds there.
     lost: BTreeMap<usize, Sector>,
     last_write_offset: u64,
-}
-
-/// What becomes of an unsynced sector, or name change, in a crash.
-enum Fate<'a> {
-    /// The process died, the system lives: everything stays.
-    Kept,
-    /// Nothing stays.
-    Gone,
-    /// Names stay, bytes do not.
-    Named,
-    /// The disk stopped after so many bytes of the last write of each file.
-    Torn(u64),
-    /// Anything may stay.
-    Random(&'a mut Rng),
 }
 
 impl FakeDisk {
@@ -184,6 +174,11 @@ impl FakeDisk {
         state.stop_at = Some(state.steps + steps);
     }
 
+    /// The same from the next time on that something gets another name.
+    pub fn stop_behind_rename(&self, steps: u64) {
+        self.state().stop_behind_rename = Some(steps);
+    }
+
     /// Lets so many of those calls happen from now on; the next one finds the disk full, and does nothing.
     pub fn full_after(&self, steps: u64) {
         let mut state = self.state();
@@ -205,7 +200,8 @@ impl FakeDisk {
     /// None of the faults that were asked for happens any more; one that has stopped the disk is not undone.
     pub fn disarm(&self) {
         let mut state = self.state();
-        (state.stop_at, state.full_at, state.fail_write, state.fail_sync, state.space) = (None, None, None, None, None);
+        (state.stop_at, state.stop_behind_rename, state.full_at) = (None, None, None);
+        (state.fail_write, state.fail_sync, state.space) = (None, None, None);
     }
 
     /// Bytes that all files together may have; `None`: any.
@@ -330,7 +326,7 @@ impl State {
         }
         self.life += 1;
         self.stopped = false;
-        (self.stop_at, self.full_at, self.fail_write, self.fail_sync) = (None, None, None, None);
+        (self.stop_at, self.stop_behind_rename, self.full_at, self.fail_write, self.fail_sync) = (None, None, None, None, None);
         (self.held, self.finished) = (None, None);
     }
 
@@ -661,6 +657,9 @@ impl Disk for FakeDisk {
         assert_eq!(parent(from), parent(to), "nothing here moves between directories");
         let added = Some((to.to_owned(), node));
         state.change_names(NameChange { dir: parent(from).to_owned(), removed: Some(from.to_owned()), added });
+        if let Some(steps) = state.stop_behind_rename.take() {
+            state.stop_at = Some(state.steps + steps);
+        }
         Ok(())
     }
 

@@ -50,6 +50,13 @@ pub enum Fault {
         /// Until it is started again.
         down_us: u64,
     },
+    /// Whoever asks its leader for a read next is killed soon after, and is back before long: the answer may find another life.
+    KillAsker {
+        /// From the question to the end.
+        delay_us: u64,
+        /// Until it is started again.
+        down_us: u64,
+    },
     /// A machine loses power: of what was not synced anything may stay. Peers hear nothing.
     PowerCut {
         /// Which.
@@ -58,6 +65,18 @@ pub enum Fault {
         moment: Moment,
         /// Until it is started again, by position.
         down_us: Vec<u64>,
+    },
+    /// Whoever is sent a snapshot next loses power at the end of that: so many steps of its disk behind the file's getting its name.
+    PowerCutInInstall {
+        /// Steps.
+        steps: u64,
+        /// Until it is started again.
+        down_us: u64,
+    },
+    /// Whoever cuts conflicting entries off its log next loses power in the sync of that.
+    PowerCutInTruncation {
+        /// Until it is started again.
+        down_us: u64,
     },
     /// A power cut, and then another at these steps of each life that follows: recovery itself is cut short.
     CrashLoop {
@@ -324,8 +343,8 @@ impl Fault {
     /// Which sort it is of.
     pub fn kind(&self) -> FaultKind {
         match self {
-            Fault::Kill { .. } => FaultKind::Kills,
-            Fault::PowerCut { .. } => FaultKind::PowerCuts,
+            Fault::Kill { .. } | Fault::KillAsker { .. } => FaultKind::Kills,
+            Fault::PowerCut { .. } | Fault::PowerCutInInstall { .. } | Fault::PowerCutInTruncation { .. } => FaultKind::PowerCuts,
             Fault::CrashLoop { .. } => FaultKind::CrashLoops,
             Fault::Pause { .. } => FaultKind::Pauses,
             Fault::LateTicks { .. } => FaultKind::LateTicks,

@@ -72,6 +72,9 @@ impl World {
                     _ => victims.into_iter().for_each(|(node, down_us)| self.strike(node, Death::Power, *moment, down_us)),
                 }
             }
+            Fault::KillAsker { delay_us, down_us } => self.asker_kills.push((*delay_us, *down_us)),
+            Fault::PowerCutInTruncation { down_us } => self.truncation_cuts.push(*down_us),
+            Fault::PowerCutInInstall { steps, down_us } => self.install_cuts.push((*steps, *down_us)),
             Fault::CrashLoop { target, steps, down_us } => {
                 for node in self.targets(*target) {
                     self.hosts[node].crash_loop = (steps.iter().copied().collect(), *down_us);
@@ -186,6 +189,20 @@ impl World {
         if let Some(due) = self.ambushes.iter().position(is_due) {
             let Ambush { victims, permille, .. } = self.ambushes.remove(due);
             self.strike_later(took_us * permille / 1000, Death::Power, &victims);
+        }
+    }
+
+    /// This node asks for a read.
+    pub(crate) fn kill_asker(&mut self, node: usize) {
+        if let Some((delay_us, down_us)) = self.asker_kills.pop() {
+            self.strike_later(delay_us, Death::Process, &[(node, down_us)]);
+        }
+    }
+
+    /// This node has cut its log, and the sync of that has begun.
+    pub(crate) fn cut_truncation(&mut self, node: usize) {
+        if let Some(down_us) = self.truncation_cuts.pop() {
+            self.strike_later(1, Death::Power, &[(node, down_us)]);
         }
     }
 

@@ -351,9 +351,13 @@ impl World {
 
     fn turn(&mut self, node: usize, time_passes: bool, input: impl FnOnce(&mut Node)) {
         let now_us = self.now_us;
-        let Host { identity, process, disk, clock, idle_ticks, inputs, overtaken, syncing, waits_for_room, deaf_until_us, .. } =
+        let Host { identity, process, disk, clock, idle_ticks, inputs, overtaken, syncing, waits_for_room, deaf_until_us, doom, .. } =
             &mut self.hosts[node];
         let Some((running, store)) = process else { return };
+        if let Some((steps, down_us)) = self.install_cuts.pop_if(|_| doom.is_none() && store.incoming_len().is_some()) {
+            *doom = Some((Death::Power, down_us));
+            disk.stop_behind_rename(steps);
+        }
         if *deaf_until_us > now_us {
             // It has begun to wait for its disk in this very instant.
             input(running);
@@ -432,10 +436,16 @@ impl World {
         {
             self.trace.look(self.now_us, node, running);
         }
+        if sent.before.asks || sent.behind.as_ref().is_some_and(|behind| behind.asks) {
+            self.kill_asker(node);
+        }
         self.carry(node, sent.before);
         let host = &mut self.hosts[node];
         if driven.is_ok() && host.disk.sync_is_held() && !host.syncing {
             self.sync_begins(node);
+            if truncations > 0 {
+                self.cut_truncation(node);
+            }
         }
         let behind = sent.behind.unwrap_or_default();
         let host = &mut self.hosts[node];

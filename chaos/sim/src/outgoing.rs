@@ -18,13 +18,15 @@ pub(crate) struct Sent {
     pub(crate) votes: Vec<Vote>,
     /// Terms that the node says it leads, each with how far it says it has committed.
     pub(crate) leads: Vec<(Term, Index)>,
+    /// It asks its leader for a read.
+    pub(crate) asks: bool,
     pub(crate) frames: Vec<Outgone>,
     pub(crate) replies: Vec<(ClientId, u64, Reply)>,
 }
 
 impl Sent {
     pub(crate) fn is_empty(&self) -> bool {
-        let Sent { votes, leads, frames, replies } = self;
+        let Sent { votes, leads, asks: _, frames, replies } = self;
         frames.is_empty() && replies.is_empty() && votes.is_empty() && leads.is_empty()
     }
 }
@@ -88,6 +90,7 @@ impl Outbox for Outgoing<'_> {
         let sent = self.now();
         sent.frames.push(Outgone { to, way, is_answer: is_answer(message), frame });
         sent.votes.extend(vote);
+        sent.asks |= matches!(message, Message::ReadIndex { .. });
         if let Some(leads) = leads(message).filter(|leads| sent.leads.last() != Some(leads)) {
             sent.leads.push(leads);
         }

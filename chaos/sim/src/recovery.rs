@@ -30,6 +30,9 @@ impl World {
         };
         tell!(self, "the faults are over for {:?}", self.core.iter().map(|node| format!("n{}", node + 1)).collect::<Vec<_>>());
         self.network.heal();
+        self.install_cuts.clear();
+        self.truncation_cuts.clear();
+        self.asker_kills.clear();
         for node in 0..self.hosts.len() {
             if self.core.contains(&node) {
                 self.calm_node(node);

@@ -68,11 +68,15 @@ fn draw_one(kind: FaultKind, scope: &Scope, rng: &mut Rng) -> Fault {
     let somebody = |rng: &mut Rng| if rng.u32(0..3) == 0 { Target::Leader } else { Target::Node(rng.usize(0..node_count)) };
     let down_us = |rng: &mut Rng| rng.u64(10_000..2_000_000);
     match kind {
+        FaultKind::Kills if rng.u32(0..6) == 0 => Fault::KillAsker { delay_us: rng.u64(1_000..60_000), down_us: rng.u64(500..10_000) },
         FaultKind::Kills => Fault::Kill {
             target: if rng.u32(0..8) == 0 { Target::All } else { somebody(rng) },
             moment: if rng.bool() { Moment::AtStep(rng.u64(0..12)) } else { Moment::Now },
             down_us: down_us(rng),
         },
+        // What an hour of bad luck may never come to: these wait for their moment, whoever comes to it.
+        FaultKind::PowerCuts if rng.u32(0..4) == 0 => Fault::PowerCutInInstall { steps: rng.u64(0..3), down_us: down_us(rng) },
+        FaultKind::PowerCuts if rng.u32(0..6) == 0 => Fault::PowerCutInTruncation { down_us: down_us(rng) },
         FaultKind::PowerCuts => Fault::PowerCut {
             target: if rng.u32(0..3) == 0 { Target::All } else { somebody(rng) },
             moment: match rng.u32(0..6) {

@@ -90,11 +90,16 @@ impl Workload {
         };
         Workload {
             clerk_count: rng.usize(1..=8),
-            calls_per_s: rng.u64(18..=26),
+            calls_per_s: rng.u64(18..=24),
             weights,
             hot_keys: rng.u64(1..=6),
             short_lived,
-            padding_len: if rng.bool() { rng.usize(0..600) } else { 0 },
+            // Long values fill segments, of which a full disk gives no other.
+            padding_len: match rng.u32(0..8) {
+                0 => rng.usize(600..4_000),
+                1..4 => rng.usize(0..600),
+                _ => 0,
+            },
             bursts,
             bounds,
             patience,

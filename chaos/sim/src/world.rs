@@ -134,6 +134,12 @@ pub(crate) struct World {
     pub(crate) trace: Trace,
     pub(crate) report: Report,
     pub(crate) ambushes: Vec<Ambush>,
+    /// From the next question for a read to the end of who asks it, and the time that it is down then.
+    pub(crate) asker_kills: Vec<(u64, u64)>,
+    /// How long whoever cuts its log next is down then.
+    pub(crate) truncation_cuts: Vec<u64>,
+    /// Steps behind the next installation's rename, and the time that its node is down then.
+    pub(crate) install_cuts: Vec<(u64, u64)>,
     /// No fault begins any more.
     pub(crate) calm: bool,
     /// Handed in, and not driven: this node takes what came while it was deaf.
@@ -169,6 +175,9 @@ impl World {
             trace: Trace::new(plan.node_count),
             report,
             ambushes: Vec::new(),
+            asker_kills: Vec::new(),
+            truncation_cuts: Vec::new(),
+            install_cuts: Vec::new(),
             calm: false,
             waking: None,
             core: (0..plan.node_count).collect(),
