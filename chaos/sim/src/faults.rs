@@ -15,8 +15,20 @@ use crate::world::{Event, World};
 /// A process that was to end in the middle of something, and has not come to that, ends after this time.
 const STRIKE_US_MAX: u64 = 1_000_000;
 
+/// What waits for its moment, and strikes whoever comes to it. Times in microseconds; the last of each pair is how long the node is down then.
+#[derive(Default)]
+pub(crate) struct Ambushes {
+    in_syncs: Vec<Ambush>,
+    /// From a question for a read to the end of who asks it.
+    of_askers: Vec<(u64, u64)>,
+    /// How long a node is down that has cut its log.
+    in_truncations: Vec<u64>,
+    /// Steps of the disk behind the rename of an installation.
+    pub(crate) in_installs: Vec<(u64, u64)>,
+}
+
 /// Power cuts that wait for syncs to fall into.
-pub(crate) struct Ambush {
+struct Ambush {
     /// Each with how long it is down then.
     victims: Vec<(usize, u64)>,
     /// After so many thousandths of the sync that makes them most.
@@ -72,9 +84,9 @@ impl World {
                     _ => victims.into_iter().for_each(|(node, down_us)| self.strike(node, Death::Power, *moment, down_us)),
                 }
             }
-            Fault::KillAsker { delay_us, down_us } => self.asker_kills.push((*delay_us, *down_us)),
-            Fault::PowerCutInTruncation { down_us } => self.truncation_cuts.push(*down_us),
-            Fault::PowerCutInInstall { steps, down_us } => self.install_cuts.push((*steps, *down_us)),
+            Fault::KillAsker { delay_us, down_us } => self.ambushes.of_askers.push((*delay_us, *down_us)),
+            Fault::PowerCutInTruncation { down_us } => self.ambushes.in_truncations.push(*down_us),
+            Fault::PowerCutInInstall { steps, down_us } => self.ambushes.in_installs.push((*steps, *down_us)),
             Fault::CrashLoop { target, steps, down_us } => {
                 for node in self.targets(*target) {
                     self.hosts[node].crash_loop = (steps.iter().copied().collect(), *down_us);
@@ -175,33 +187,33 @@ impl World {
     /// Cuts the power of these machines at one instant, when most of them are in the middle of a sync.
     fn lie_in_wait(&mut self, victims: Vec<(usize, u64)>, permille: u64) {
         self.strike_later(STRIKE_US_MAX, Death::Power, &victims);
-        self.ambushes.push(Ambush { victims, permille, until_us: self.now_us + STRIKE_US_MAX });
+        self.ambushes.in_syncs.push(Ambush { victims, permille, until_us: self.now_us + STRIKE_US_MAX });
     }
 
     /// A sync has begun that takes so long.
     pub(crate) fn spring_ambush(&mut self, node: usize, took_us: u64) {
-        self.ambushes.retain(|ambush| self.now_us < ambush.until_us);
+        self.ambushes.in_syncs.retain(|ambush| self.now_us < ambush.until_us);
         let is_victim = |(victim, _): &(usize, u64)| *victim == node;
         let syncs = |(victim, _): &&(usize, u64)| self.hosts[*victim].syncing && self.hosts[*victim].process.is_some();
         let is_due = |ambush: &Ambush| {
             ambush.victims.iter().any(is_victim) && ambush.victims.len() < 2 * ambush.victims.iter().filter(syncs).count()
         };
-        if let Some(due) = self.ambushes.iter().position(is_due) {
-            let Ambush { victims, permille, .. } = self.ambushes.remove(due);
+        if let Some(due) = self.ambushes.in_syncs.iter().position(is_due) {
+            let Ambush { victims, permille, .. } = self.ambushes.in_syncs.remove(due);
             self.strike_later(took_us * permille / 1000, Death::Power, &victims);
         }
     }
 
     /// This node asks for a read.
     pub(crate) fn kill_asker(&mut self, node: usize) {
-        if let Some((delay_us, down_us)) = self.asker_kills.pop() {
+        if let Some((delay_us, down_us)) = self.ambushes.of_askers.pop() {
             self.strike_later(delay_us, Death::Process, &[(node, down_us)]);
         }
     }
 
     /// This node has cut its log, and the sync of that has begun.
     pub(crate) fn cut_truncation(&mut self, node: usize) {
-        if let Some(down_us) = self.truncation_cuts.pop() {
+        if let Some(down_us) = self.ambushes.in_truncations.pop() {
             self.strike_later(1, Death::Power, &[(node, down_us)]);
         }
     }

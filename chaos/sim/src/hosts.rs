@@ -354,7 +354,7 @@ impl World {
         let Host { identity, process, disk, clock, idle_ticks, inputs, overtaken, syncing, waits_for_room, deaf_until_us, doom, .. } =
             &mut self.hosts[node];
         let Some((running, store)) = process else { return };
-        if let Some((steps, down_us)) = self.install_cuts.pop_if(|_| doom.is_none() && store.incoming_len().is_some()) {
+        if let Some((steps, down_us)) = self.ambushes.in_installs.pop_if(|_| doom.is_none() && store.incoming_len().is_some()) {
             *doom = Some((Death::Power, down_us));
             disk.stop_behind_rename(steps);
         }

@@ -4,6 +4,7 @@ use kvcli::Ask;
 
 use crate::effects::Effect;
 use crate::fault::{Cut, Target};
+use crate::faults::Ambushes;
 use crate::hosts::Death;
 use crate::network::LinkQuality;
 use crate::plan::{DiskPlan, Rest, Ticks};
@@ -30,9 +31,7 @@ impl World {
         };
         tell!(self, "the faults are over for {:?}", self.core.iter().map(|node| format!("n{}", node + 1)).collect::<Vec<_>>());
         self.network.heal();
-        self.install_cuts.clear();
-        self.truncation_cuts.clear();
-        self.asker_kills.clear();
+        self.ambushes = Ambushes::default();
         for node in 0..self.hosts.len() {
             if self.core.contains(&node) {
                 self.calm_node(node);

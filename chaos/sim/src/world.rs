@@ -13,7 +13,7 @@ use crate::check::Checker;
 use crate::clerks::{Clerks, Due};
 use crate::cluster::Conditions;
 use crate::connections::Wire;
-use crate::faults::Ambush;
+use crate::faults::Ambushes;
 use crate::hosts::{Death, Host};
 use crate::network::{Network, Parcel};
 use crate::peers::{Met, Traffic};
@@ -133,13 +133,7 @@ pub(crate) struct World {
     pub(crate) checker: Checker,
     pub(crate) trace: Trace,
     pub(crate) report: Report,
-    pub(crate) ambushes: Vec<Ambush>,
-    /// From the next question for a read to the end of who asks it, and the time that it is down then.
-    pub(crate) asker_kills: Vec<(u64, u64)>,
-    /// How long whoever cuts its log next is down then.
-    pub(crate) truncation_cuts: Vec<u64>,
-    /// Steps behind the next installation's rename, and the time that its node is down then.
-    pub(crate) install_cuts: Vec<(u64, u64)>,
+    pub(crate) ambushes: Ambushes,
     /// No fault begins any more.
     pub(crate) calm: bool,
     /// Handed in, and not driven: this node takes what came while it was deaf.
@@ -174,10 +168,7 @@ impl World {
             checker: Checker::default(),
             trace: Trace::new(plan.node_count),
             report,
-            ambushes: Vec::new(),
-            asker_kills: Vec::new(),
-            truncation_cuts: Vec::new(),
-            install_cuts: Vec::new(),
+            ambushes: Ambushes::default(),
             calm: false,
             waking: None,
             core: (0..plan.node_count).collect(),
