@@ -63,28 +63,31 @@ pub(crate) fn parent(path: &str) -> &str {
 }
 
 /// Reads a whole file of at most `len_max` bytes; a longer one is read to `len_max + 1`, so that the caller can tell.
+/// Nobody else writes it meanwhile: at most one byte is read of what has come behind its length.
 pub(crate) fn read_all<D: Disk>(disk: &mut D, file: &D::File, len_max: u64, bytes: &mut Vec<u8>) -> io::Result<()> {
-    bytes.clear();
-    let file_len = disk.file_len(file)?;
-    let mut piece_len = PIECE_LEN_MIN;
-    loop {
-        let at = bytes.len();
-        // No more than there is, and one byte to find the end by: a node that starts reads many short files.
-        let left = usize::try_from(file_len.saturating_sub(at as u64)).unwrap_or(usize::MAX).saturating_add(1);
-        let len = piece_len.min(left);
-        // Grows with what was really read: no length that somebody wrote into a file decides how much is allocated.
-        bytes.resize(at + len, 0);
-        let read = disk.read_at(file, at as u64, &mut bytes[at..])?;
-        bytes.truncate(at + read);
-        if read < len || bytes.len() as u64 > len_max {
-            return Ok(());
-        }
-        piece_len = (piece_len * 2).min(4 << 20);
-    }
+    let len = usize::try_from(disk.file_len(file)?.min(len_max)).map_err(io::Error::other)?;
+    // What `bytes` held is written over: only what is behind it must be made. And one byte to find the end by.
+    bytes.resize(len + 1, 0);
+    let read = disk.read_at(file, 0, bytes)?;
+    bytes.truncate(read);
+    Ok(())
 }
 
-/// The first piece that is read of a file: 16 KiB, and a byte to find the end by.
-const PIECE_LEN_MIN: usize = (16 << 10) + 1;
+/// Whether nothing but zeros stands in a file from `from` on. It is read as far as it takes to know.
+pub(crate) fn is_zero_from<D: Disk>(disk: &mut D, file: &D::File, from: u64) -> io::Result<bool> {
+    let (mut at, mut piece) = (from, vec![0; ZERO_PIECE_LEN]);
+    loop {
+        let read = disk.read_at(file, at, &mut piece)?;
+        if nonzero_len(&piece[..read]) > 0 {
+            return Ok(false);
+        }
+        if read < piece.len() {
+            return Ok(true);
+        }
+        at += read as u64;
+        piece.resize((2 * piece.len()).min(ZEROS.len()), 0);
+    }
+}
 
 /// Zeros are looked for in pieces of so many.
 const ZERO_PIECE_LEN: usize = 512;
@@ -111,4 +114,37 @@ pub(crate) fn write_zeros<D: Disk>(disk: &mut D, file: &D::File, from: u64, to: 
         at += piece as u64;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::FakeDisk;
+
+    #[test]
+    fn a_byte_is_found_wherever_it_stands_behind_the_beginning() {
+        const LEN: u64 = 200_000;
+        for at in [64, 575, 576, 577, 2_111, 2_112, 130_000, LEN - 1] {
+            let mut disk = FakeDisk::new();
+            let file = disk.create("file").unwrap();
+            write_zeros(&mut disk, &file, 0, LEN).unwrap();
+            disk.write_at(&file, 0, &[1; 64]).unwrap();
+            assert!(is_zero_from(&mut disk, &file, 64).unwrap());
+            disk.write_at(&file, at, &[1]).unwrap();
+            assert!(!is_zero_from(&mut disk, &file, 64).unwrap(), "the byte at {at}");
+            assert!(is_zero_from(&mut disk, &file, at + 1).unwrap(), "behind the byte at {at}");
+        }
+    }
+
+    #[test]
+    fn a_file_is_read_whole_or_to_one_byte_more_than_allowed() {
+        let mut disk = FakeDisk::new();
+        let file = disk.create("file").unwrap();
+        let mut bytes = vec![7; 9_000];
+        disk.write_at(&file, 0, b"12345").unwrap();
+        for (len_max, read) in [(9, "12345"), (5, "12345"), (4, "12345"), (2, "123")] {
+            read_all(&mut disk, &file, len_max, &mut bytes).unwrap();
+            assert_eq!(bytes, read.as_bytes(), "of at most {len_max}");
+        }
+    }
 }

@@ -34,7 +34,7 @@ use std::io;
 use raft::{ClusterId, EntryId, EntryMeta, HardState, Index, Reached, Term};
 
 use crate::batch::{self, BadTail, BatchFields, BatchHeader, BatchKind, Tip, Walk, walk};
-use crate::disk::{Disk, nonzero_len, read_all, write_zeros};
+use crate::disk::{Disk, is_zero_from, read_all, write_zeros};
 use crate::error::{Damage, Nonsense, OpenError};
 use crate::garbage::TEMPORARY;
 use crate::identity::Identity;
@@ -186,14 +186,14 @@ struct Torn {
 
 fn survey_log<D: Disk>(disk: &mut D, cluster_id: ClusterId) -> Result<LogSurvey, OpenError> {
     let (oldest, names) = segments(disk)?;
+    let last_used = last_used(disk, oldest, &names)?;
     let mut bytes = Vec::new();
-    let last_used = last_used(disk, oldest, &names, &mut bytes)?;
     let (mut replay, mut last, mut torn) = (Replay::new(oldest == SegmentName::FIRST), None, None);
     for name in names.into_iter().take_while(|name| *name <= last_used) {
         let file = open(disk, name)?;
         read(disk, name, &file, &mut bytes)?;
         let SegmentHeader { size, .. } =
-            SegmentHeader::decode(&bytes, cluster_id, name).map_err(|error| header_error(name, error, bytes.len()))?;
+            SegmentHeader::decode(&bytes, cluster_id, name).map_err(|error| header_error(name, error, bytes.len() as u64))?;
         let Walk { batches, end, bad } = walk(&bytes, cluster_id, name);
         for (offset, header) in &batches {
             let batch = batch_bytes(&bytes, *offset, header);
@@ -234,15 +234,15 @@ fn segments<D: Disk>(disk: &mut D) -> Result<(SegmentName, Vec<SegmentName>), Op
 }
 
 /// The last segment in which a batch was ever begun. Behind it stands the spare and, if that is complete, one more, empty file.
-fn last_used<D: Disk>(disk: &mut D, oldest: SegmentName, names: &[SegmentName], bytes: &mut Vec<u8>) -> Result<SegmentName, OpenError> {
+fn last_used<D: Disk>(disk: &mut D, oldest: SegmentName, names: &[SegmentName]) -> Result<SegmentName, OpenError> {
     let mut unused = 0;
     let mut last_len = 0;
     for name in names.iter().rev() {
         let file = open(disk, *name)?;
-        read(disk, *name, &file, bytes)?;
-        if nonzero_len(bytes) <= SEGMENT_HEADER_LEN {
+        let file_len = file_len(disk, *name, &file)?;
+        if is_zero_from(disk, &file, SEGMENT_HEADER_LEN as u64).map_err(io_error(*name))? {
             unused += 1;
-            last_len = if unused == 1 { bytes.len() } else { last_len };
+            last_len = if unused == 1 { file_len } else { last_len };
             continue;
         }
         return match unused {
@@ -267,10 +267,10 @@ fn no_batch(oldest: SegmentName) -> OpenError {
 /// The segment behind the last batch: complete, or still to be made.
 fn open_spare<D: Disk>(disk: &mut D, cluster_id: ClusterId, name: SegmentName, segment_len: u64) -> Result<Spare<D::File>, OpenError> {
     let file = open(disk, name)?;
-    let mut bytes = Vec::new();
-    read(disk, name, &file, &mut bytes)?;
-    let file_len = bytes.len() as u64;
-    let error = match SegmentHeader::decode(&bytes, cluster_id, name) {
+    let file_len = file_len(disk, name, &file)?;
+    let mut head = [0; SEGMENT_HEADER_LEN];
+    let read = disk.read_at(&file, 0, &mut head).map_err(io_error(name))?;
+    let error = match SegmentHeader::decode_head(&head[..read], file_len, cluster_id, name) {
         Ok(SegmentHeader { size, .. }) => return Ok(Spare::found(Segment { name, size, file })),
         Err(error) => error,
     };
@@ -284,7 +284,7 @@ fn open_spare<D: Disk>(disk: &mut D, cluster_id: ClusterId, name: SegmentName, s
     match error {
         HeaderError::Damaged(Damage::SegmentHeader) if !complete => {}
         HeaderError::Damaged(Damage::Length { expected }) if !complete && expected < file_len => {}
-        error => return Err(header_error(name, error, bytes.len())),
+        error => return Err(header_error(name, error, file_len)),
     }
     // A file is never shortened.
     Ok(Spare::unfinished(name, segment_len.max(file_len.next_multiple_of(SEGMENT_LEN_MIN)), file))
@@ -427,17 +427,22 @@ fn open<D: Disk>(disk: &mut D, name: SegmentName) -> Result<D::File, OpenError> 
 }
 
 fn read<D: Disk>(disk: &mut D, name: SegmentName, file: &D::File, bytes: &mut Vec<u8>) -> Result<(), OpenError> {
-    read_all(disk, file, SEGMENT_LEN_MAX, bytes).map_err(io_error(name))?;
-    if bytes.len() as u64 > SEGMENT_LEN_MAX {
-        return Err(corrupt(name, SEGMENT_LEN_MAX, Damage::Length { expected: SEGMENT_LEN_MAX }));
-    }
-    Ok(())
+    file_len(disk, name, file)?;
+    read_all(disk, file, SEGMENT_LEN_MAX, bytes).map_err(io_error(name))
 }
 
-fn header_error(segment: SegmentName, error: HeaderError, file_len: usize) -> OpenError {
+/// How long a segment's file is: no longer than any is made.
+fn file_len<D: Disk>(disk: &mut D, name: SegmentName, file: &D::File) -> Result<u64, OpenError> {
+    match disk.file_len(file).map_err(io_error(name))? {
+        file_len if SEGMENT_LEN_MAX < file_len => Err(corrupt(name, SEGMENT_LEN_MAX, Damage::Length { expected: SEGMENT_LEN_MAX })),
+        file_len => Ok(file_len),
+    }
+}
+
+fn header_error(segment: SegmentName, error: HeaderError, file_len: u64) -> OpenError {
     match error {
         HeaderError::Version(version) => OpenError::Version { segment, version },
-        HeaderError::Damaged(Damage::Length { expected }) => corrupt(segment, expected.min(file_len as u64), Damage::Length { expected }),
+        HeaderError::Damaged(Damage::Length { expected }) => corrupt(segment, expected.min(file_len), Damage::Length { expected }),
         HeaderError::Damaged(damage) => corrupt(segment, 0, damage),
     }
 }

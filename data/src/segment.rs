@@ -110,8 +110,13 @@ impl SegmentHeader {
 
     /// Reads the header of a file found under `name` in the log of `cluster_id`.
     pub(crate) fn decode(file: &[u8], cluster_id: ClusterId, name: SegmentName) -> Result<SegmentHeader, HeaderError> {
+        SegmentHeader::decode_head(file, file.len() as u64, cluster_id, name)
+    }
+
+    /// The same, of what a file of `file_len` bytes begins with.
+    pub(crate) fn decode_head(head: &[u8], file_len: u64, cluster_id: ClusterId, name: SegmentName) -> Result<SegmentHeader, HeaderError> {
         let damaged = |damage| Err(HeaderError::Damaged(damage));
-        let Some(bytes) = file.first_chunk::<SEGMENT_HEADER_LEN>() else { return damaged(Damage::SegmentHeader) };
+        let Some(bytes) = head.first_chunk::<SEGMENT_HEADER_LEN>() else { return damaged(Damage::SegmentHeader) };
         let u32_at = |at: usize| u32::from_le_bytes(std::array::from_fn(|i| bytes[at + i]));
         let u64_at = |at: usize| u64::from_le_bytes(std::array::from_fn(|i| bytes[at + i]));
         if bytes[0..8] != MAGIC || u32_at(60) != checksum(&[&bytes[..60]]) {
@@ -131,7 +136,7 @@ impl SegmentHeader {
         if bytes[44..60] != [0; 16] || !size.is_multiple_of(8) || !(SEGMENT_LEN_MIN..=SEGMENT_LEN_MAX).contains(&size) {
             return damaged(Damage::SegmentHeader);
         }
-        if file.len() as u64 != size {
+        if file_len != size {
             return damaged(Damage::Length { expected: size });
         }
         Ok(SegmentHeader { cluster_id, name, size })
