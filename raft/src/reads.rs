@@ -225,6 +225,9 @@ impl Raft {
     /// Finishes the rounds that a majority has answered. An answer to a round also answers all rounds before it.
     pub(crate) fn confirm_reads(&mut self) {
         let Role::Leader(Leader { reads, progress, .. }) = &mut self.role else { return };
+        if reads.rounds.is_empty() {
+            return;
+        }
         let (me, newest) = (self.config.id, self.read_rounds);
         let confirmed =
             self.membership.agreed(|voter| if voter == me { newest } else { progress.get(&voter).map_or(0, |p| p.round_acked) });
