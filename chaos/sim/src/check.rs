@@ -44,6 +44,13 @@ struct Life {
 }
 
 impl Checker {
+    /// Whether a node that was given nothing, and had nothing to do, is what it was when it was last looked at. Only its timers have moved
+    /// then, or this says no.
+    pub(crate) fn is_as_it_was(&self, node: &Node) -> bool {
+        let life = self.lives.get(place(node.raft().id())).and_then(Option::as_ref);
+        life.is_some_and(|life| life.facts == node.raft().facts())
+    }
+
     /// Looks at a node after a pass of `drive`; whether its log was cut, to be continued otherwise.
     pub(crate) fn look(&mut self, node: &mut Node, store: &mut Store<WatchedDisk>, disk: &WatchedDisk) -> bool {
         node.take_reached(&mut self.paths);

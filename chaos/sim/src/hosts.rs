@@ -312,7 +312,7 @@ impl World {
             self.hosts[node].tick_put_off = true;
             return;
         }
-        self.with_node(node, |_| ());
+        self.turn(node, true, None::<fn(&mut Node)>);
         self.next_tick(node, life);
     }
 
@@ -346,10 +346,11 @@ impl World {
     /// Hands an input to a node that is up, counts the ticks that have passed, then drives it until it has nothing left to do, and looks
     /// at it.
     pub(crate) fn with_node(&mut self, node: usize, input: impl FnOnce(&mut Node)) {
-        self.turn(node, true, input);
+        self.turn(node, true, Some(input));
     }
 
-    fn turn(&mut self, node: usize, time_passes: bool, input: impl FnOnce(&mut Node)) {
+    /// The same, perhaps with nothing but time: if the node then has nothing to do and is what it was, that is all.
+    fn turn(&mut self, node: usize, time_passes: bool, input: Option<impl FnOnce(&mut Node)>) {
         let now_us = self.now_us;
         let Host { identity, process, disk, clock, idle_ticks, inputs, overtaken, syncing, waits_for_room, deaf_until_us, doom, .. } =
             &mut self.hosts[node];
@@ -360,26 +361,34 @@ impl World {
         }
         if *deaf_until_us > now_us {
             // It has begun to wait for its disk in this very instant.
-            input(running);
-            *inputs += 1;
+            *inputs += u64::from(input.is_some());
+            input.into_iter().for_each(|input| input(running));
             return;
         }
-        self.report.batches += u64::from(std::mem::take(inputs) > 0);
-        input(running);
+        let had_inputs = std::mem::take(inputs) > 0;
+        self.report.batches += u64::from(had_inputs);
+        let has_input = had_inputs || input.is_some();
+        input.into_iter().for_each(|input| input(running));
         let mut driven = Ok(());
         let ticks = if time_passes { clock.take_ticks(now_us) } else { 0 };
+        let mut seals = false;
         if ticks > 0 {
             self.report.effects[Effect::Gap] += u64::from(ticks > self.plan.ticks.heartbeat_ticks);
             running.tick(ticks, clock.micros(now_us));
             *idle_ticks = idle_ticks.saturating_add(ticks);
-            if *idle_ticks >= SEAL_IDLE_TICKS && store.needs_seal() {
+            seals = *idle_ticks >= SEAL_IDLE_TICKS && store.needs_seal();
+            if seals {
                 driven = store.seal().map_err(NodeError::from);
             }
         }
+        // As the real loop: a turn that finds nothing to do asks nobody for anything.
+        let mut has_work = running.has_work() || store.has_room_again() || disk.sync_is_finished();
+        let is_idle = !has_input && !has_work && !seals && !store.needs_prepare() && !store.needs_trim();
+        if is_idle && self.checker.is_as_it_was(running) {
+            return self.trace.look(now_us, node, running);
+        }
         let mut outgoing = Outgoing::new(identity.node, disk, &mut self.clerks.ledger, &mut self.sent);
         let mut truncations = 0;
-        // As the real loop: a turn that finds nothing to do asks nobody for anything. It is looked at all the same.
-        let mut has_work = running.has_work() || store.has_room_again() || disk.sync_is_finished();
         while driven.is_ok() {
             let led = running.raft().is_leader().then(|| running.raft().term());
             if has_work {
@@ -431,10 +440,8 @@ impl World {
                 _ => {}
             }
         }
-        if self.trace.is_on()
-            && let Some((running, _)) = &self.hosts[node].process
-        {
-            self.trace.look(self.now_us, node, running);
+        if let Some((running, _)) = &self.hosts[node].process {
+            self.trace.look(now_us, node, running);
         }
         if sent.before.asks || sent.behind.as_ref().is_some_and(|behind| behind.asks) {
             self.kill_asker(node);
@@ -518,7 +525,7 @@ impl World {
         let Some(behind) = host.behind_sync.take_if(|_| !host.syncing) else { return };
         let deaf_until_us = std::mem::take(&mut host.deaf_until_us);
         self.carry(node, behind);
-        self.turn(node, false, |_| ());
+        self.turn(node, false, None::<fn(&mut Node)>);
         let host = &mut self.hosts[node];
         host.disk.set_sync_us(0);
         host.deaf_until_us = host.deaf_until_us.max(deaf_until_us);

@@ -64,6 +64,9 @@ impl Trace {
 
     /// A node after its turn; nothing if it is as it was.
     pub(crate) fn look(&mut self, now_us: u64, node: usize, now: &Node) {
+        if !self.is_on() {
+            return;
+        }
         let raft = now.raft();
         let leader = raft.leader().filter(|leader| *leader != raft.id()).map_or_else(String::new, |leader| format!(" of {leader}"));
         let applied = now.digest().0.index;
