@@ -1,11 +1,9 @@
 //! Events that are due, in the order of time; those of one instant in the order in which they were put in.
 
-use std::cmp::Reverse;
-use std::collections::BinaryHeap;
-
 /// Events are large and stay where they are: only their times are sorted.
 pub(crate) struct Queue<T> {
-    due: BinaryHeap<Reverse<Due>>,
+    /// The next one last: what is put in is mostly due soon, and moves few.
+    due: Vec<Due>,
     events: Vec<Option<T>>,
     free: Vec<usize>,
     count: u64,
@@ -44,7 +42,7 @@ impl Due {
 
 impl<T> Queue<T> {
     pub(crate) fn new() -> Queue<T> {
-        Queue { due: BinaryHeap::new(), events: Vec::new(), free: Vec::new(), count: 0 }
+        Queue { due: Vec::new(), events: Vec::new(), free: Vec::new(), count: 0 }
     }
 
     pub(crate) fn push(&mut self, at_us: u64, event: T) {
@@ -54,17 +52,19 @@ impl<T> Queue<T> {
             self.events.len() - 1
         });
         self.events[place] = Some(event);
-        self.due.push(Reverse(Due::new(at_us, self.count, place)));
+        let due = Due::new(at_us, self.count, place);
+        let behind = self.due.partition_point(|other| due < *other);
+        self.due.insert(behind, due);
     }
 
     /// When the next event is due.
     pub(crate) fn next_us(&self) -> Option<u64> {
-        self.due.peek().map(|Reverse(due)| due.at_us())
+        self.due.last().map(|due| due.at_us())
     }
 
     /// The next event, and its number.
     pub(crate) fn pop(&mut self) -> Option<(u64, T)> {
-        let Reverse(due) = self.due.pop()?;
+        let due = self.due.pop()?;
         self.free.push(due.place());
         self.events[due.place()].take().map(|event| (due.number(), event))
     }
