@@ -84,7 +84,7 @@ impl Workload {
             view_bytes_max: if rng.u32(0..4) > 0 { rng.usize(100..2_000) } else { defaults.view_bytes_max },
             chunk_bytes_max: if rng.u32(0..4) > 0 { rng.usize(200..4_000) } else { defaults.chunk_bytes_max },
         };
-        let patience = match rng.u32(0..16) {
+        let patience = match rng.u32(0..32) {
             0 => Patience::default(),
             _ => Patience { pause_min_us: 200_000, pause_max_us: rng.u64(400_000..1_500_000), ..Patience::default() },
         };
