@@ -194,38 +194,46 @@ impl Cluster {
 
     /// Waits until all nodes follow one leader. An error quotes a node that ended by itself.
     pub(crate) fn wait_healthy(&mut self, limit: Duration) -> Result<Overview, Failure> {
-        let deadline = Instant::now() + limit;
-        loop {
-            self.turn()?;
-            self.check_running()?;
-            let overview = self.overview()?;
+        self.await_for(limit, |cluster| {
+            cluster.turn()?;
+            cluster.check_running()?;
+            let overview = cluster.overview()?;
             if overview.verdict == Verdict::Healthy {
-                return Ok(overview);
+                return Ok(Ok(overview));
             }
-            if Instant::now() >= deadline {
-                return Err(Ending::Late.says(format!("not healthy after {limit:?}: {}", overview.headline())));
-            }
-            // sleeps because nobody tells us when a leader is elected
-            std::thread::sleep(LOOK);
-        }
+            Ok(Err(Ending::Late.says(format!("not healthy after {limit:?}: {}", overview.headline()))))
+        })
     }
 
     /// Waits until all nodes have applied the same: then their digests must agree. An error: they have not come together in time.
     pub(crate) fn converge(&mut self, limit: Duration) -> Result<Converged, Failure> {
-        let deadline = Instant::now() + limit;
-        loop {
-            let overview = self.wait_healthy(limit)?;
+        self.await_for(limit, |cluster| {
+            let overview = cluster.wait_healthy(limit)?;
             let statuses = overview.rows.iter().filter_map(|row| row.status());
             let states: BTreeSet<(u64, u64)> = statuses.map(|status| (status.applied_index.0, status.state_digest)).collect();
             let positions: BTreeSet<u64> = states.iter().map(|(position, _)| *position).collect();
             if positions.len() == 1 {
-                let differ = states.len() > 1;
-                return Ok(Converged { differ: differ.then(|| format!("nodes that have applied the same differ: {states:x?}")), overview });
+                let differ = (states.len() > 1).then(|| format!("nodes that have applied the same differ: {states:x?}"));
+                return Ok(Ok(Converged { differ, overview }));
             }
-            if Instant::now() >= deadline {
-                return Err(Ending::Late.says(format!("the nodes have not come together within {limit:?}: {}", overview.headline())));
+            Ok(Err(Ending::Late.says(format!("the nodes have not come together within {limit:?}: {}", overview.headline()))))
+        })
+    }
+
+    /// Looks until there is what it looks for. The inner error is what to say if that takes too long; the outer one ends it at once.
+    fn await_for<T>(
+        &mut self,
+        limit: Duration,
+        mut look: impl FnMut(&mut Cluster) -> Result<Result<T, Failure>, Failure>,
+    ) -> Result<T, Failure> {
+        let deadline = Instant::now() + limit;
+        loop {
+            match look(self)? {
+                Ok(found) => return Ok(found),
+                Err(too_late) if Instant::now() >= deadline => return Err(too_late),
+                Err(_) => {}
             }
-            // sleeps because nobody tells us when a node has caught up
+            // sleeps because nobody tells us when a leader is elected, or a node has caught up
             std::thread::sleep(LOOK);
         }
     }
@@ -280,19 +288,12 @@ impl Cluster {
 
     /// The number of the node that a majority follows; waits a little for one.
     fn leader(&mut self) -> Result<usize, Failure> {
-        let deadline = Instant::now() + LEADER_WAIT;
-        loop {
-            let overview = self.overview()?;
+        self.await_for(LEADER_WAIT, |cluster| {
+            let overview = cluster.overview()?;
             let name = overview.leader.map(|id| overview.name_of(id));
-            if let Some(at) = name.and_then(|name| self.nodes.iter().position(|node| node.name == name)) {
-                return Ok(at);
-            }
-            if Instant::now() >= deadline {
-                return Err(Ending::Inconclusive.says(format!("no leader to aim at: {}", overview.headline())));
-            }
-            // sleeps because nobody tells us when a leader is elected
-            std::thread::sleep(LOOK);
-        }
+            let at = name.and_then(|name| cluster.nodes.iter().position(|node| node.name == name));
+            Ok(at.ok_or_else(|| Ending::Inconclusive.says(format!("no leader to aim at: {}", overview.headline()))))
+        })
     }
 
     /// Whom the words of a target mean now.
