@@ -72,7 +72,7 @@ pub(crate) struct SimArgs {
     #[arg(long, value_name = "N")]
     pub(crate) seed: Option<u64>,
     /// Print every event of that seed, with its virtual time
-    #[arg(long, requires = "seed")]
+    #[arg(long, requires = "seed", conflicts_with = "seeds")]
     pub(crate) trace: bool,
     /// Nodes of a cluster: 3, 5 or 7
     #[arg(long, value_name = "COUNT", default_value_t = 3, value_parser = node_count)]
@@ -101,19 +101,19 @@ pub(crate) struct SimArgs {
 #[command(next_help_heading = "Part of a run, as --shrink prints it")]
 pub(crate) struct LessArgs {
     /// Without these sorts of faults
-    #[arg(long, value_name = "KIND,...", value_delimiter = ',', value_parser = fault_kind, requires = "seed")]
+    #[arg(long, value_name = "KIND,...", value_delimiter = ',', value_parser = fault_kind, requires = "seed", conflicts_with = "seeds")]
     pub(crate) without: Vec<FaultKind>,
     /// Of the faults that are drawn ahead, only these, counted from 0; or `none`
-    #[arg(long, value_name = "N,...", requires = "seed")]
+    #[arg(long, value_name = "N,...", requires = "seed", conflicts_with = "seeds")]
     pub(crate) faults: Option<Numbers>,
     /// So many clerks at most
-    #[arg(long, value_name = "COUNT", requires = "seed")]
+    #[arg(long, value_name = "COUNT", requires = "seed", conflicts_with = "seeds")]
     pub(crate) clerks: Option<usize>,
     /// Nothing happens to clerks and their connections
-    #[arg(long, requires = "seed")]
+    #[arg(long, requires = "seed", conflicts_with = "seeds")]
     pub(crate) calm_clerks: bool,
     /// Faults end at this virtual time, such as 2500ms
-    #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration, requires = "seed")]
+    #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration, requires = "seed", conflicts_with = "seeds")]
     pub(crate) end: Option<Duration>,
 }
 

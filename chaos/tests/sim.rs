@@ -171,6 +171,8 @@ fn bad_input_is_named_and_exits_64() {
         (&["--nodes", "4"], "a cluster here has 3, 5 or 7 nodes"),
         (&["--nodes", "many"], "a cluster here has 3, 5 or 7 nodes"),
         (&["--trace"], "--seed <N>"),
+        (&["--seeds", "1..2", "--trace"], "cannot be used with"),
+        (&["--seeds", "1..2", "--end", "4s"], "cannot be used with"),
         (&["--profile", "stormy"], "there is no profile stormy; there are default, calm, network, disk, crash, snapshots, clients, storm"),
         (&["--seed", "1", "--without", "rain"], "there are kills, power-cuts, "),
         (&["--seed", "1", "--faults", "1,two"], "\"two\" is no number of a fault"),

@@ -175,7 +175,7 @@ pub(crate) struct Write {
     #[arg(long, value_name = "FILE")]
     pub(crate) file: Option<PathBuf>,
     /// The value is VALUE itself, even if that is `-`.
-    #[arg(long, requires = "value")]
+    #[arg(long, requires = "value", conflicts_with = "file")]
     pub(crate) literal: bool,
 }
 

@@ -57,6 +57,7 @@ fn a_file_is_the_value_and_one_that_cannot_be_read_is_local() {
     assert!(missing.stderr.contains("/nowhere/at all"), "{missing:?}");
     run_at(&[&node], ["put", "k", "v", "--file", "x"]).expect(2);
     run_at(&[&node], ["put", "k", "--literal"]).expect(2);
+    run_at(&[&node], ["put", "k", "--file", "x", "--literal"]).expect(2);
 }
 
 #[test]
